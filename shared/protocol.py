@@ -230,6 +230,7 @@ MESSAGES = (
 # its present boot: nothing recorded before a restart can be played to it again, and a lease's life is counted from there.
 _ANSWERS = "re_boot:i:0:1073741823 re_seq:i:0:1073741823 "
 _COUNT_MAX = 1073741823  # 2**30 - 1: a small integer on a 32-bit MicroPython
+_MAX_BRACKETS = 64
 _MAC_OPEN = b',"mac":"'
 _MAC_LEN = len(_MAC_OPEN) + 2 * MAC_BYTES + 2
 
@@ -348,7 +349,7 @@ def encode(message: "dict[str, Any]") -> bytes:
     out = ['{"v":%d,"code":"0x%03x"' % (VERSION, code)]
     used = 1
     for name in ("boot", "seq"):
-        value = message.get(name)
+        value: "Any" = message.get(name)
         why = _fault("i", 0, _COUNT_MAX, "", value)
         if why:
             raise ProtocolError("field", name, why)
@@ -390,19 +391,23 @@ def decode(data: bytes) -> "dict[str, Any]":
     if len(data) > MAX_BYTES:  # before anything is parsed: memory stays bounded
         raise ProtocolError("size")
     try:
-        raw = json.loads(str(data, "utf-8"))
+        text = str(data, "utf-8")
     except UnicodeError:
         raise ProtocolError("text") from None
-    except (ValueError, RuntimeError):  # RuntimeError: nested too deep
+    # 512 opening brackets would become 24 kB of lists on an ESP8266; no message needs more than a few.
+    if text.count("[") + text.count("{") > _MAX_BRACKETS:
+        raise ProtocolError("json")
+    try:
+        raw = json.loads(text)
+    except (ValueError, RuntimeError, MemoryError):  # RuntimeError: nested too deep for the stack that is left
         raise ProtocolError("json") from None
     if type(raw) is not dict:
         raise ProtocolError("json")
-    sender = raw.get("id")
-    sender = sender if is_device_name(sender) else ""
     try:
         return _validated(raw)
     except ProtocolError as e:
-        e.sender = sender
+        if is_device_name(raw.get("id")):
+            e.sender = raw["id"]
         raise
 
 
@@ -422,7 +427,7 @@ def _validated(raw: "dict[str, Any]") -> "dict[str, Any]":
     message = {"code": code}
     specs = fields(code)
     for name in ("boot", "seq"):
-        value = raw.get(name)
+        value: "Any" = raw.get(name)
         why = _fault("i", 0, _COUNT_MAX, "", value)
         if why:
             raise ProtocolError("field", name, why if name in raw else "missing")
