@@ -1,0 +1,186 @@
+"""paho-mqtt on the asyncio loop: connected for as long as it runs, acknowledging only what its caller says is kept.
+
+The socket is driven from the loop itself and not from paho's thread: a lease goes out in the same turn of the loop in
+which the reading came in, with no other thread to wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+log = logging.getLogger(__name__)
+
+KEEPALIVE_S = 10
+_RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # a broker on the same Pi is back within a second or two
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One message as it came. `connection` and `mid` are for `Link.acknowledge`."""
+
+    topic: str
+    data: bytes
+    retained: bool
+    qos: int
+    mid: int
+    connection: int
+
+
+class Link:
+    """The manager's connection to the broker, under a fixed client id so that the broker keeps what it missed.
+
+    `on_message` runs on the loop for every message, `on_change` at every connect (True) and loss (False).
+    """
+
+    def __init__(
+        self, host: str, port: int, client_id: str, topics: Sequence[str], state_topic: str,
+        on_message: Callable[[Arrival], None], on_change: Callable[[bool], None],
+        username: str = "", password: str = "",
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.connected = False
+        self.connection = 0  # how many times it has connected
+        self._topics = topics
+        self._state_topic = state_topic
+        self._on_message = on_message
+        self._on_change = on_change
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lost = asyncio.Event()
+        c = self._client = Client(
+            CallbackAPIVersion.VERSION2, client_id, clean_session=False,
+            protocol=MQTTProtocolVersion.MQTTv311, manual_ack=True)
+        if username:
+            c.username_pw_set(username, password)
+        c.max_inflight_messages_set(2000)  # one lease to each charger of a large site must not wait for another's echo
+        c.will_set(state_topic, b"offline", 1, retain=True)
+        c.on_connect = self._connected
+        c.on_disconnect = self._disconnected
+        c.on_message = self._arrived
+        c.on_socket_open = self._opened
+        c.on_socket_close = self._closed
+        c.on_socket_register_write = self._want_write
+        c.on_socket_unregister_write = self._no_write
+
+    async def run(self) -> None:
+        """Connect, stay connected, come back after every loss; until cancelled, then say goodbye."""
+        self._loop = asyncio.get_running_loop()
+        failed = 0
+        try:
+            while True:
+                self._lost.clear()
+                try:
+                    # connect() resolves names and waits for TCP: off the loop. What it calls back is passed to the loop.
+                    await self._loop.run_in_executor(None, self._client.connect, self.host, self.port, KEEPALIVE_S)
+                    while not self._lost.is_set():
+                        with contextlib.suppress(TimeoutError):
+                            await asyncio.wait_for(self._lost.wait(), 1)
+                        self._client.loop_misc()
+                        failed = 0 if self.connected else failed
+                except OSError as e:
+                    if not failed:
+                        log.warning("no MQTT broker at %s:%d (%s), trying again", self.host, self.port, e)
+                await asyncio.sleep(_RETRY_S[min(failed, len(_RETRY_S) - 1)])
+                failed += 1
+        finally:
+            if self.connected:
+                # A clean goodbye cancels the last will, so the state is said here.
+                self.publish(self._state_topic, b"offline", retain=True)
+                for _ in range(20):
+                    if not self._client.want_write():
+                        break
+                    self._client.loop_write()
+            self._client.disconnect()
+            self._client.loop_write()
+
+    def publish(self, topic: str, data: bytes, *, retain: bool = False) -> bool:
+        """Send at QoS 1. False if there is no broker now: a lease is worth nothing later, so nothing is kept for then."""
+        if not self.connected:
+            return False
+        self._client.publish(topic, data, 1, retain)
+        return True
+
+    def acknowledge(self, arrival: Arrival) -> None:
+        """Tell the broker it may forget this message. What came on an earlier connection is left: it comes again."""
+        if arrival.qos and self.connected and arrival.connection == self.connection:
+            self._client.ack(arrival.mid, arrival.qos)
+
+    # paho's side. connect() runs in a worker thread, so these may too.
+
+    def _on_loop(self, call: Callable[..., Any], *args: Any) -> None:
+        assert self._loop is not None
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if here is self._loop:
+            call(*args)
+        else:
+            self._loop.call_soon_threadsafe(call, *args)
+
+    def _opened(self, client: Client, userdata: Any, sock: Any) -> None:
+        # Without this an answer that follows an acknowledgement waits 40 ms (Nagle against the delayed ACK).
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        assert self._loop is not None
+        self._on_loop(self._loop.add_reader, sock, client.loop_read)
+
+    def _closed(self, client: Client, userdata: Any, sock: Any) -> None:
+        assert self._loop is not None
+        if sock.fileno() >= 0:
+            self._on_loop(self._loop.remove_reader, sock.fileno())
+            self._on_loop(self._loop.remove_writer, sock.fileno())
+        self._on_loop(self._lose)
+
+    def _want_write(self, client: Client, userdata: Any, sock: Any) -> None:
+        assert self._loop is not None
+        self._on_loop(self._loop.add_writer, sock, client.loop_write)
+
+    def _no_write(self, client: Client, userdata: Any, sock: Any) -> None:
+        assert self._loop is not None
+        self._on_loop(self._loop.remove_writer, sock)
+
+    def _connected(self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            log.error("the MQTT broker at %s:%d refuses us: %s", self.host, self.port, reason)
+            return
+        self.connection += 1
+        self.connected = True
+        log.info("connected to the MQTT broker at %s:%d", self.host, self.port)
+        client.subscribe([(t, 1) for t in self._topics])
+        self.publish(self._state_topic, b"online", retain=True)
+        self._on_change(True)
+
+    def _disconnected(self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+        self._on_loop(self._lose)
+
+    def _lose(self) -> None:
+        if self.connected:
+            self.connected = False
+            log.warning("lost the MQTT broker at %s:%d, trying again", self.host, self.port)
+            self._on_change(False)
+        self._lost.set()
+
+    def _arrived(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:  # a topic is UTF-8 by MQTT's rules, but the check is the broker's
+            topic = ""
+        arrival = Arrival(topic, bytes(message.payload), message.retain, message.qos, message.mid, self.connection)
+        try:
+            self._on_message(arrival)
+        except Exception:
+            # One message we have a defect for must not take the others' leases with it. It is acknowledged, or it would
+            # come again at every connection.
+            log.exception("message on %s not handled", topic)
+            self.acknowledge(arrival)
