@@ -18,7 +18,9 @@ except ImportError:
     pass
 
 VERSION = 1
-MAX_BYTES = 512  # the whole message, signature included: fits an ESP8266's receive buffer with its topic
+MAX_BYTES = (
+    512  # the whole message, signature included: fits an ESP8266's receive buffer with its topic
+)
 MAC_BYTES = 16  # HMAC-SHA256 truncated (RFC 2104 section 5 allows half the hash)
 HELLO = "hello/new"  # where a meter announces itself; a charger does so on "<counter>/new"
 
@@ -61,6 +63,7 @@ UNKNOWN_DEVICE = 6  # the manager does not know the sender (any more): announce 
 # Kinds: i whole number; p whole numbers, one per phase; d device name; w word; e one of the words in the last place;
 # t text (length in UTF-8 bytes); x bytes as lower-case hex; l list of words (how many).
 # Text and not tuples: a row costs an ESP8266 its length in bytes, and is only taken apart when first used.
+# fmt: off
 MESSAGES = (
     # A meter presents itself.
     (NEW_COUNTER, "new_counter", "up",
@@ -225,6 +228,7 @@ MESSAGES = (
      "parts:i:1:255 "  # of how many
      "cards:l:0:8"),  # HMAC of each card's number, 16 hex digits, so that the list gives no cards away
 )
+# fmt: on
 
 # What every message to a device says as well: which of its messages this answers. A device accepts only what answers
 # its present boot: nothing recorded before a restart can be played to it again, and a lease's life is counted from there.
@@ -276,7 +280,7 @@ def fields(code: int) -> "tuple[tuple[str, bool, str, int, int, str], ...]":
 def _is_name(text: "Any", low: int, high: int, more: str) -> bool:
     if type(text) is not str or not low <= len(text) <= high:
         return False
-    for c in text:
+    for c in text:  # noqa: SIM110 - all() of a generator costs a board an allocation a character
         if not ("a" <= c <= "z" or "0" <= c <= "9" or c in more):
             return False
     return True
@@ -317,7 +321,7 @@ def _fault(kind: str, low: int, high: int, words: str, value: "Any") -> str:
         if not _is_name(value, 2 * low, 2 * high, "") or len(value) % 2:
             return "not %d to %d bytes in hex" % (low, high)
         for c in value:
-            if "f" < c:
+            if c > "f":
                 return "not hex"
     elif kind == "l":
         if t is not list or not low <= len(value) <= high:
@@ -399,7 +403,11 @@ def decode(data: bytes) -> "dict[str, Any]":
         raise ProtocolError("json")
     try:
         raw = json.loads(text)
-    except (ValueError, RuntimeError, MemoryError):  # RuntimeError: nested too deep for the stack that is left
+    except (
+        ValueError,
+        RuntimeError,
+        MemoryError,
+    ):  # RuntimeError: nested too deep for the stack that is left
         raise ProtocolError("json") from None
     if type(raw) is not dict:
         raise ProtocolError("json")
@@ -481,7 +489,9 @@ def _checked(pads: "tuple[bytes, bytes]", topic: str, data: bytes) -> None:
     body = bytes(data[:-_MAC_LEN])
     want = body + _MAC_OPEN + _mac(pads, topic, body) + b'"}'
     wrong = len(want) ^ len(data)
-    for a, b in zip(want, data):  # no early exit: the time taken tells nothing about the right signature
+    for a, b in zip(
+        want, data
+    ):  # no early exit: the time taken tells nothing about the right signature
         wrong |= a ^ b
     if wrong or len(data) <= _MAC_LEN or len(data) > MAX_BYTES:
         raise ProtocolError("signature")
@@ -524,7 +534,9 @@ class Receiver:
     of another boot is taken as a restart. `own_boot`: only messages that answer this boot of ours are taken.
     """
 
-    def __init__(self, key: bytes | None, last: "tuple[int, int]" = (0, 0), own_boot: int = -1) -> None:
+    def __init__(
+        self, key: bytes | None, last: "tuple[int, int]" = (0, 0), own_boot: int = -1
+    ) -> None:
         self._pads = _pads(key) if key else None
         self.last = last
         self.own_boot = own_boot
@@ -535,9 +547,8 @@ class Receiver:
             _checked(self._pads, topic, data)
         message = decode(data)
         new = (message["boot"], message["seq"])
-        if self._pads or new[0] == self.last[0]:
-            if new <= self.last:
-                raise ProtocolError("replay", "", "", message.get("id", ""))
+        if (self._pads or new[0] == self.last[0]) and new <= self.last:
+            raise ProtocolError("replay", "", "", message.get("id", ""))
         if self.own_boot >= 0 and message.get("re_boot", self.own_boot) != self.own_boot:
             raise ProtocolError("stale")
         self.last = new

@@ -1,4 +1,4 @@
-"""Run the test_* functions of the named files under MicroPython: `micropython run_micropython.py ROOT FILE...`."""
+"""Runs test_* functions on MicroPython: `micropython run_micropython.py ROOT FILE...`."""
 
 import sys
 

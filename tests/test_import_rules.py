@@ -1,4 +1,4 @@
-"""Which way the arrows point (design section 1), and that the core does no I/O, reads no clock and draws no random number."""
+"""Which way the arrows point; the core does no I/O, reads no clock, draws no random number."""
 
 import ast
 from pathlib import Path
@@ -15,8 +15,30 @@ MAY_IMPORT = {
 }
 OURS = {*MAY_IMPORT, "tools", "tests", "bench"}
 IMPURE = {
-    "asyncio", "datetime", "http", "logging", "multiprocessing", "os", "pathlib", "paho", "random", "secrets", "select", "socket",
-    "sqlite3", "subprocess", "sys", "tempfile", "threading", "time", "urllib", "uuid", "starlette", "uvicorn", "typer", "rich",
+    "asyncio",
+    "datetime",
+    "http",
+    "logging",
+    "multiprocessing",
+    "os",
+    "pathlib",
+    "paho",
+    "random",
+    "secrets",
+    "select",
+    "socket",
+    "sqlite3",
+    "subprocess",
+    "sys",
+    "tempfile",
+    "threading",
+    "time",
+    "urllib",
+    "uuid",
+    "starlette",
+    "uvicorn",
+    "typer",
+    "rich",
 }
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval"}
 
@@ -43,9 +65,16 @@ def test_arrows_point_one_way(package: str) -> None:
 
 
 def test_the_charger_and_the_meter_do_not_know_each_other() -> None:
-    for board, other in (("charger", "energy_meter"), ("energy_meter", "charger"), ("common", "charger"), ("common", "energy_meter")):
+    for board, other in (
+        ("charger", "energy_meter"),
+        ("energy_meter", "charger"),
+        ("common", "charger"),
+        ("common", "energy_meter"),
+    ):
         for path in files(f"firmware/{board}"):
-            assert not any(n.startswith(f"firmware.{other}") for n in imported(ast.parse(path.read_text()))), path
+            assert not any(
+                n.startswith(f"firmware.{other}") for n in imported(ast.parse(path.read_text()))
+            ), path
 
 
 @pytest.mark.parametrize("path", files("manager/core"), ids=lambda p: p.name)

@@ -1,6 +1,7 @@
-"""What runs on the ESP8266 uses only what its MicroPython has: checked in the source, since no host enforces it.
+"""What runs on the ESP8266 uses only what its MicroPython has.
 
-The lists are ports/esp8266/mpconfigport.h and the frozen manifest of the 2 MiB image, MicroPython v1.29.
+Checked in the source, since no host enforces it. The lists are ports/esp8266/mpconfigport.h and
+the frozen manifest of the 2 MiB image, MicroPython v1.29.
 """
 
 import ast
@@ -10,36 +11,118 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-# firmware/common holds a few files for the ESP32 alone; they say so by this mark in their docstring.
+# firmware/common holds a few files for the ESP32 alone; their docstring says so.
 ESP32_ONLY = "ESP32 only"
 
 MODULES = {
-    "array", "asyncio", "binascii", "builtins", "collections", "deflate", "errno", "esp", "framebuf", "gc", "hashlib", "io",
-    "json", "machine", "math", "micropython", "network", "ntptime", "onewire", "os", "random", "re", "select", "socket",
-    "ssd1306", "struct", "sys", "time", "uctypes", "umqtt.simple", "vfs", "requests", "dht", "neopixel",
+    "array",
+    "asyncio",
+    "binascii",
+    "builtins",
+    "collections",
+    "deflate",
+    "errno",
+    "esp",
+    "framebuf",
+    "gc",
+    "hashlib",
+    "io",
+    "json",
+    "machine",
+    "math",
+    "micropython",
+    "network",
+    "ntptime",
+    "onewire",
+    "os",
+    "random",
+    "re",
+    "select",
+    "socket",
+    "ssd1306",
+    "struct",
+    "sys",
+    "time",
+    "uctypes",
+    "umqtt.simple",
+    "vfs",
+    "requests",
+    "dht",
+    "neopixel",
 }
-MISSING_NAMES = {"compile", "execfile", "complex", "NotImplemented", "frozenset_", "input_", "ascii", "breakpoint", "vars", "format_map"}
+MISSING_NAMES = {
+    "compile",
+    "execfile",
+    "complex",
+    "NotImplemented",
+    "frozenset_",
+    "input_",
+    "ascii",
+    "breakpoint",
+    "vars",
+    "format_map",
+}
 MISSING_ATTRIBUTES = {
-    "partition", "rpartition", "splitlines", "center", "removeprefix", "removesuffix", "zfill", "isalnum", "isascii", "casefold",
-    "ljust", "rjust", "hexdigest", "crc32", "randint", "choice", "uniform", "randrange", "shuffle", "monotonic", "strftime",
-    "md5", "fullmatch", "inf", "nan", "tau", "isclose", "factorial", "to_thread", "Queue", "__file__", "__dict__", "ps1",
-    "_replace", "perf_counter",
+    "partition",
+    "rpartition",
+    "splitlines",
+    "center",
+    "removeprefix",
+    "removesuffix",
+    "zfill",
+    "isalnum",
+    "isascii",
+    "casefold",
+    "ljust",
+    "rjust",
+    "hexdigest",
+    "crc32",
+    "randint",
+    "choice",
+    "uniform",
+    "randrange",
+    "shuffle",
+    "monotonic",
+    "strftime",
+    "md5",
+    "fullmatch",
+    "inf",
+    "nan",
+    "tau",
+    "isclose",
+    "factorial",
+    "to_thread",
+    "Queue",
+    "__file__",
+    "__dict__",
+    "ps1",
+    "_replace",
+    "perf_counter",
 }
 SYNTAX = {
-    ast.Match: "match", ast.TryStar: "except*", ast.AsyncFor: "async for",
+    ast.Match: "match",
+    ast.TryStar: "except*",
+    ast.AsyncFor: "async for",
 }
 
 
 def sources() -> list[Path]:
-    found = [*ROOT.glob("shared/*.py"), *ROOT.glob("firmware/common/*.py"), *ROOT.glob("firmware/energy_meter/**/*.py")]
-    return [p for p in found if ESP32_ONLY not in (ast.get_docstring(ast.parse(p.read_text())) or "")]
+    found = [
+        *ROOT.glob("shared/*.py"),
+        *ROOT.glob("firmware/common/*.py"),
+        *ROOT.glob("firmware/energy_meter/**/*.py"),
+    ]
+    return [
+        p for p in found if ESP32_ONLY not in (ast.get_docstring(ast.parse(p.read_text())) or "")
+    ]
 
 
 def faults(tree: ast.AST) -> Iterator[str]:
     guarded = {
         id(inner)
         for node in ast.walk(tree)
-        if isinstance(node, ast.Try) and any(isinstance(h.type, ast.Name) and h.type.id == "ImportError" for h in node.handlers)
+        if isinstance(node, ast.Try)
+        and any(isinstance(h.type, ast.Name) and h.type.id == "ImportError" for h in node.handlers)
         for part in node.body
         for inner in ast.walk(part)
     }
@@ -56,15 +139,23 @@ def faults(tree: ast.AST) -> Iterator[str]:
             yield where + SYNTAX[type(node)]
         if isinstance(node, ast.arguments) and node.posonlyargs:
             yield "positional-only arguments"
-        if isinstance(node, ast.List | ast.Tuple | ast.Set) and isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
-            if any(isinstance(e, ast.Starred) for e in node.elts) and id(node) not in annotations:
-                yield where + "a * inside a list"
+        if (
+            isinstance(node, ast.List | ast.Tuple | ast.Set)
+            and isinstance(getattr(node, "ctx", ast.Load()), ast.Load)
+            and any(isinstance(e, ast.Starred) for e in node.elts)
+            and id(node) not in annotations
+        ):
+            yield where + "a * inside a list"
         if isinstance(node, ast.Dict) and None in node.keys:
             yield where + "a ** inside a dict"
         if isinstance(node, ast.comprehension) and node.is_async:
             yield where + "async comprehension"
         if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in guarded:
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            names = (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+            )
             for name in names:
                 if name not in MODULES and name.split(".")[0] not in ("shared", "firmware"):
                     yield where + f"import {name}"
@@ -103,12 +194,34 @@ def test_source_stays_within_the_esp8266(path: Path) -> None:
     assert list(faults(ast.parse(path.read_text()))) == []
 
 
-@pytest.mark.parametrize("source", [
-    "from __future__ import annotations", "import typing", "from dataclasses import dataclass", "import hmac",
-    "a = [*b, *c]", "a = {**b}", "def f(x, /): pass", "match a:\n case 1: pass", "s.partition(':')", "s.splitlines()",
-    "json.dumps(a, sort_keys=True)", "random.randint(1, 2)", "hashlib.sha256(b'').hexdigest()", "del a[:2]", "pow(2, 3, 5)",
-    "zip(a, b, strict=True)", "s.split(maxsplit=1)", "1j", "math.inf", "binascii.crc32(b'')", "compile('1', '', 'eval')",
-    "b.decode('utf-8', errors='ignore')", "from firmware.charger import evse", "import _thread",
-])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from __future__ import annotations",
+        "import typing",
+        "from dataclasses import dataclass",
+        "import hmac",
+        "a = [*b, *c]",
+        "a = {**b}",
+        "def f(x, /): pass",
+        "match a:\n case 1: pass",
+        "s.partition(':')",
+        "s.splitlines()",
+        "json.dumps(a, sort_keys=True)",
+        "random.randint(1, 2)",
+        "hashlib.sha256(b'').hexdigest()",
+        "del a[:2]",
+        "pow(2, 3, 5)",
+        "zip(a, b, strict=True)",
+        "s.split(maxsplit=1)",
+        "1j",
+        "math.inf",
+        "binascii.crc32(b'')",
+        "compile('1', '', 'eval')",
+        "b.decode('utf-8', errors='ignore')",
+        "from firmware.charger import evse",
+        "import _thread",
+    ],
+)
 def test_the_check_sees_what_the_board_lacks(source: str) -> None:
     assert list(faults(ast.parse(source)))

@@ -1,4 +1,4 @@
-"""The codec's laws, the same on CPython and MicroPython: plain functions, a small generator of our own."""
+"""The codec's laws, the same on CPython and MicroPython."""
 
 from shared import protocol
 from shared.protocol import ProtocolError
@@ -52,7 +52,7 @@ def any_value(dice, kind, low, high, words):
 
 
 def largest(kind, high, words):
-    """The value that takes most bytes; a list's words 16 letters each, as the longest fault names are."""
+    """The value that takes most bytes; words of 16 letters, as the longest faults."""
     if kind == "i":
         return high
     if kind == "p":
@@ -82,8 +82,17 @@ def refused(call, *args):
 
 
 def lease(**changes):
-    message = {"code": protocol.AVAILABLE_LOAD, "boot": 7, "seq": 9, "re_boot": 2, "re_seq": 5,
-               "limit_a": 16, "ttl_ms": 15000, "lease": 4, "reason": "fair"}
+    message = {
+        "code": protocol.AVAILABLE_LOAD,
+        "boot": 7,
+        "seq": 9,
+        "re_boot": 2,
+        "re_seq": 5,
+        "limit_a": 16,
+        "ttl_ms": 15000,
+        "lease": 4,
+        "reason": "fair",
+    }
     message.update(changes)
     return message
 
@@ -113,9 +122,17 @@ def test_every_message_at_its_largest_still_fits_when_signed():
 
 
 def test_the_published_codes():
-    published = {0x001: "new_counter", 0x002: "new_charger", 0x011: "del_counter", 0x012: "del_charger",
-                 0x021: "counter_status", 0x022: "charger_status", 0x031: "counter_load",
-                 0x032: "charger_load", 0x033: "available_load"}
+    published = {
+        0x001: "new_counter",
+        0x002: "new_charger",
+        0x011: "del_counter",
+        0x012: "del_charger",
+        0x021: "counter_status",
+        0x022: "charger_status",
+        0x031: "counter_load",
+        0x032: "charger_load",
+        0x033: "available_load",
+    }
     for code, name in published.items():
         assert protocol.name_of(code) == name
     assert sorted([row[0] for row in protocol.MESSAGES]) == [row[0] for row in protocol.MESSAGES]
@@ -173,15 +190,28 @@ def test_what_is_wrong_is_named():
         e = refused(protocol.decode, data)
         assert (e.what, e.field) == (what, field), (data[:60], e.what, e.field, what, field)
         assert str(e).startswith("Invalid Message: message "), str(e)
-    assert str(refused(protocol.decode, good.replace(b"0x033", b"0x000"))) == "Invalid Message: message code"
+    assert (
+        str(refused(protocol.decode, good.replace(b"0x033", b"0x000")))
+        == "Invalid Message: message code"
+    )
 
 
 def test_texts_that_json_hides_are_seen():
-    data = protocol.encode({"code": protocol.REPLY, "boot": 1, "seq": 1, "re_boot": 1, "re_seq": 1, "result": 0, "words": "WORDS"})
+    data = protocol.encode(
+        {
+            "code": protocol.REPLY,
+            "boot": 1,
+            "seq": 1,
+            "re_boot": 1,
+            "re_seq": 1,
+            "result": 0,
+            "words": "WORDS",
+        }
+    )
     for hidden in (b"\\u0000", b"\\n", b"\\ud800", b"\\udfff\\ud800", b"a" * 97, b"\\u20ac" * 33):
         e = refused(protocol.decode, data.replace(b"WORDS", hidden))
         assert e.field == "words", hidden
-    for plain in (b"\\u00e9", b"\\u20ac" * 32, b"", b"\\\\ \\\"", "é€".encode()):
+    for plain in (b"\\u00e9", b"\\u20ac" * 32, b"", b'\\\\ \\"', "é€".encode()):
         protocol.decode(data.replace(b"WORDS", plain))
 
 
@@ -200,8 +230,14 @@ def test_a_device_name_is_safe_in_a_topic_and_a_file():
 
 
 def test_what_cannot_be_sent_is_refused_before_it_is_sent():
-    for changes, field in (({"limit_a": 81}, "limit_a"), ({"limit_a": 6.0}, "limit_a"), ({"limit_a": True}, "limit_a"),
-                           ({"extra": 1}, "extra"), ({"boot": -1}, "boot"), ({"reason": "no spaces"}, "reason")):
+    for changes, field in (
+        ({"limit_a": 81}, "limit_a"),
+        ({"limit_a": 6.0}, "limit_a"),
+        ({"limit_a": True}, "limit_a"),
+        ({"extra": 1}, "extra"),
+        ({"boot": -1}, "boot"),
+        ({"reason": "no spaces"}, "reason"),
+    ):
         assert refused(protocol.encode, lease(**changes)).field == field
     missing = lease()
     del missing["ttl_ms"]
@@ -212,7 +248,7 @@ def test_what_cannot_be_sent_is_refused_before_it_is_sent():
 
 def test_damaged_bytes_give_a_message_or_a_protocol_error():
     dice = Dice(7)
-    for n in range(1500):
+    for _ in range(1500):
         row = protocol.MESSAGES[dice.roll(len(protocol.MESSAGES))]
         try:
             data = bytearray(protocol.encode(any_message(dice, row[0])))
@@ -239,7 +275,7 @@ def test_damaged_bytes_give_a_message_or_a_protocol_error():
 def test_random_bytes_give_a_message_or_a_protocol_error():
     dice = Dice(99)
     shapes = b'{}[]",:0123456789truefalsn\\ux \x00\xff\xc3\xe2'
-    for n in range(1500):
+    for _ in range(1500):
         data = bytes([shapes[dice.roll(len(shapes))] for _ in range(dice.roll(80))])
         try:
             protocol.decode(data)
@@ -248,24 +284,34 @@ def test_random_bytes_give_a_message_or_a_protocol_error():
 
 
 def test_hmac_is_rfc_4231s():
-    # RFC 4231 test cases 1, 2, 5 (truncated to 128 bits there too) and 6, fed through the same pads.
+    # RFC 4231 test cases 1, 2, 5 (cut to 128 bits there too) and 6.
     from binascii import hexlify, unhexlify
+
     for key, data, mac in (
         (b"\x0b" * 20, b"Hi There", "b0344c61d8db38535ca8afceaf0bf12b"),
         (b"Jefe", b"what do ya want for nothing?", "5bdcc146bf60754e6a042426089575c7"),
         (b"\x0c" * 20, b"Test With Truncation", "a3b6167473100ee06e0c796c2955552b"),
-        (b"\xaa" * 131, b"Test Using Larger Than Block-Size Key - Hash Key First", "60e431591ee0b67f0d8a26aacbf5b77f"),
+        (
+            b"\xaa" * 131,
+            b"Test Using Larger Than Block-Size Key - Hash Key First",
+            "60e431591ee0b67f0d8a26aacbf5b77f",
+        ),
     ):
-        # our MAC covers topic + newline + content, so the vectors are checked on the function below it
+        # Our MAC covers the topic too: the vectors are checked below it.
         import hashlib
+
         inner, outer = protocol._pads(key)
         got = hashlib.sha256(outer + hashlib.sha256(inner + data).digest()).digest()[:16]
         assert hexlify(got) == mac.encode(), unhexlify(mac)
-    assert protocol.sign(b"key", "t", b'{"a":1}') == b'{"a":1,"mac":"' + hexlify(_hmac(b"key", b't\n{"a":1'))[:32] + b'"}'
+    assert (
+        protocol.sign(b"key", "t", b'{"a":1}')
+        == b'{"a":1,"mac":"' + hexlify(_hmac(b"key", b't\n{"a":1'))[:32] + b'"}'
+    )
 
 
 def _hmac(key, data):
     import hashlib
+
     key = key + bytes(64 - len(key))
     inner = hashlib.sha256(bytes([b ^ 0x36 for b in key]) + data).digest()
     return hashlib.sha256(bytes([b ^ 0x5C for b in key]) + inner).digest()

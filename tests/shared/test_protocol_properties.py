@@ -1,4 +1,4 @@
-"""The codec's laws again, searched by hypothesis on CPython: it finds what a fixed generator does not think of."""
+"""The codec's laws again, searched by hypothesis on CPython."""
 
 import json
 import string
@@ -27,10 +27,12 @@ def value(kind: str, low: int, high: int, words: str) -> st.SearchStrategy[Any]:
         "d": st.text(NAME, min_size=max(low, 1), max_size=max(high, 1)),
         "w": st.text(WORD, min_size=max(low, 1), max_size=max(high, 1)),
         "x": st.binary(min_size=max(low, 0), max_size=max(high, 0)).map(bytes.hex),
-        "l": st.lists(st.text(WORD, min_size=1, max_size=24), min_size=max(low, 0), max_size=max(high, 0)),
-        "t": st.text(st.characters(exclude_categories=["Cs"], min_codepoint=32), max_size=max(high, 0)).filter(
-            lambda s: low <= len(s.encode()) <= high
+        "l": st.lists(
+            st.text(WORD, min_size=1, max_size=24), min_size=max(low, 0), max_size=max(high, 0)
         ),
+        "t": st.text(
+            st.characters(exclude_categories=["Cs"], min_codepoint=32), max_size=max(high, 0)
+        ).filter(lambda s: low <= len(s.encode()) <= high),
     }[kind]
 
 
@@ -59,7 +61,9 @@ def test_what_is_sent_arrives(message: dict[str, Any]) -> None:
     if data is not None:
         assert protocol.decode(data) == message
         assert len(data) <= protocol.MAX_BYTES
-        assert list(json.loads(data))[:4] == ["v", "code", "boot", "seq"], "any JSON reader can read it"
+        assert list(json.loads(data))[:4] == ["v", "code", "boot", "seq"], (
+            "any JSON reader can read it"
+        )
 
 
 @given(st.binary(max_size=600) | st.binary(min_size=65536, max_size=65536))
@@ -74,14 +78,18 @@ def test_any_bytes_give_a_message_or_a_protocol_error(data: bytes) -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
 
 @given(messages(), st.data())
 @settings(max_examples=600)
-def test_any_json_in_any_field_gives_a_message_or_a_protocol_error(message: dict[str, Any], data: st.DataObject) -> None:
+def test_any_json_in_any_field_gives_a_message_or_a_protocol_error(
+    message: dict[str, Any], data: st.DataObject
+) -> None:
     raw = {"v": 1, **message, "code": f"0x{message['code']:03x}"}
     for name in data.draw(st.lists(st.sampled_from(sorted(raw)), max_size=3)):
         raw[name] = data.draw(JSON)
@@ -94,7 +102,9 @@ def test_any_json_in_any_field_gives_a_message_or_a_protocol_error(message: dict
 
 @given(messages(), st.data())
 @settings(max_examples=400)
-def test_a_signed_message_altered_anywhere_is_refused(message: dict[str, Any], data: st.DataObject) -> None:
+def test_a_signed_message_altered_anywhere_is_refused(
+    message: dict[str, Any], data: st.DataObject
+) -> None:
     plain = encoded(message)
     if plain is None or len(plain) > protocol.MAX_BYTES - 41:
         return
@@ -109,9 +119,13 @@ def test_a_signed_message_altered_anywhere_is_refused(message: dict[str, Any], d
 
 
 @given(st.lists(st.integers(0, 19), max_size=60))
-def test_whatever_the_network_repeats_or_reorders_each_message_is_taken_once_and_in_order(order: list[int]) -> None:
+def test_whatever_the_network_repeats_or_reorders_each_message_is_taken_once_and_in_order(
+    order: list[int],
+) -> None:
     sender = protocol.Sender(KEY, 1)
-    sent = [sender.seal("t", {"code": protocol.FAULT, "fault": "rcm", "active": 1}) for _ in range(20)]
+    sent = [
+        sender.seal("t", {"code": protocol.FAULT, "fault": "rcm", "active": 1}) for _ in range(20)
+    ]
     receiver = protocol.Receiver(KEY)
     taken: list[int] = []
     for n in order:

@@ -1,4 +1,4 @@
-"""The codec in an ESP8266's room: hostile bytes never take more than a bounded piece of 38 KiB of heap."""
+"""In an ESP8266's room: hostile bytes never take more than a bounded piece of 38 KiB."""
 
 import gc
 
@@ -23,7 +23,13 @@ def allocated():
 
 
 def test_hostile_bytes_leave_the_heap_as_it_was():
-    for code in (protocol.NEW_COUNTER, protocol.COUNTER_STATUS, protocol.COUNTER_LOAD, protocol.AVAILABLE_LOAD, protocol.REPLY):
+    for code in (
+        protocol.NEW_COUNTER,
+        protocol.COUNTER_STATUS,
+        protocol.COUNTER_LOAD,
+        protocol.AVAILABLE_LOAD,
+        protocol.REPLY,
+    ):
         protocol.fields(code)  # a board's own messages are taken apart once, then kept
     for data in HOSTILE:
         gc.collect()
