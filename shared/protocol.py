@@ -390,7 +390,7 @@ def encode(message: "dict[str, Any]") -> bytes:
     return data
 
 
-def decode(data: bytes) -> "dict[str, Any]":
+def decode(data: "bytes | bytearray") -> "dict[str, Any]":
     """The message in these bytes, without the fields the table does not know. ProtocolError whatever else they are."""
     if len(data) > MAX_BYTES:  # before anything is parsed: memory stays bounded
         raise ProtocolError("size")
