@@ -1,0 +1,54 @@
+"""When to announce: after every new connection, until the manager has said yes, and again when it knows us no more."""
+
+from shared import protocol
+
+try:
+    from typing import Any  # for type checkers; the boards have no typing
+except ImportError:
+    pass
+
+_FIRST_MS = 2000
+_LAST_MS = 30_000
+
+
+class Registration:
+    """`accepted`; `words` is the manager's last answer. Times are ticks; `ticks_diff` compares them."""
+
+    def __init__(self, ticks_diff: "Any") -> None:
+        self._diff = ticks_diff
+        self._session = 0
+        self._sent: int | None = None
+        self._seqs: "list[int]" = []
+        self._wait_ms = _FIRST_MS
+        self.accepted = False
+        self.words = ""
+
+    def due(self, session: int, now_ms: int) -> bool:
+        """Is it time to announce on this connection (numbered from 1; 0 is none)?"""
+        if session != self._session:
+            self._session = session
+            self._again()
+        if not session or self.accepted:
+            return False
+        return self._sent is None or self._diff(now_ms, self._sent) >= self._wait_ms
+
+    def _again(self) -> None:
+        self.accepted = False
+        self._sent = None
+        self._wait_ms = _FIRST_MS
+
+    def sent(self, seq: int, now_ms: int) -> None:
+        """An announcement went out with this number (0: it did not)."""
+        if self._sent is not None:
+            self._wait_ms = min(_LAST_MS, 2 * self._wait_ms)
+        self._sent = now_ms
+        if seq:
+            self._seqs = self._seqs[-3:] + [seq]
+
+    def reply(self, message: "dict[str, Any]") -> None:
+        """The manager answered something: the announcement, or a message from a device it does not know."""
+        if message["re_seq"] in self._seqs:
+            self.words = message["words"]
+            self.accepted = message["result"] == protocol.OK
+        elif message["result"] == protocol.UNKNOWN_DEVICE and self.accepted:
+            self._again()
