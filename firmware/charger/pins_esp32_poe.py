@@ -1,0 +1,23 @@
+"""Pins of the charger on an Olimex ESP32-POE (WROOM): Ethernet takes 12, 17, 18, 19, 21, 22, 23, 25, 26 and 27.
+
+Levels as in pins_esp32.py. What is left over that is not a strapping pin goes to the pilot and the contactor.
+"""
+
+MODEL = "ESP32-POE"
+PILOT_PWM = 33
+PILOT_ADC = 36
+PROXIMITY_ADC = 39
+TEMPERATURE_ADC = (35,)
+CONTACTOR = 32
+RCM_TRIP = 34  # has the board's button on it: pressing it reads as healthy, so take the button off
+RCM_TEST = 2  # low while booting, as this strapping pin wants it
+PE_PROOF = 15
+MAINS_SENSE = 5
+PZEM_UART = (2, 4, 16)
+NFC_I2C = (0, 14, 13)
+NFC_SPI = None
+NFC_UART = None
+LED = None
+BUTTON = None
+# MDC, MDIO, PHY power, PHY address; the board's own MicroPython build sets the clock on GPIO 17.
+LAN = (23, 18, 12, 0)
