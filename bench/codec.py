@@ -1,6 +1,8 @@
-"""How long the codec takes for a message and how long the message is, beside plain JSON and msgpack of the same fields.
+"""How long the codec takes for a message and how long the message is, beside plain JSON and
+msgpack of the same fields.
 
-JSON and msgpack check nothing: no type, no range, no name. They are what one would send without a codec.
+JSON and msgpack check nothing: no type, no range, no name. They are what one would send without a
+codec.
 """
 
 from __future__ import annotations
@@ -8,28 +10,53 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgpack
 
-from bench.table import Row, Unavailable, percentile
+from bench.table import Row, UnavailableError, percentile
 from shared import protocol
 
 TITLE = "Codec: time and bytes per message"
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "charger_status": {
-        "code": protocol.CHARGER_STATUS, "boot": 12, "seq": 34567, "state": "C2", "offer_a": 16, "lease": 4711,
-        "lease_ms": 14980, "contactor": 1, "mode": "managed", "faults": [], "rejected": 0, "uptime_s": 86400,
+        "code": protocol.CHARGER_STATUS,
+        "boot": 12,
+        "seq": 34567,
+        "state": "C2",
+        "offer_a": 16,
+        "lease": 4711,
+        "lease_ms": 14980,
+        "contactor": 1,
+        "mode": "managed",
+        "faults": [],
+        "rejected": 0,
+        "uptime_s": 86400,
     },
     "counter_load": {
-        "code": protocol.COUNTER_LOAD, "boot": 12, "seq": 34567, "current_ma": [16432, 3120, 890],
-        "voltage_dv": [2301, 2312, 2298], "power_w": [3779, 715, 198], "energy_wh": [1234567, 345678, 98765],
-        "pf_pct": [99, 97, 88], "freq_mhz": 50020, "age_ms": 35,
+        "code": protocol.COUNTER_LOAD,
+        "boot": 12,
+        "seq": 34567,
+        "current_ma": [16432, 3120, 890],
+        "voltage_dv": [2301, 2312, 2298],
+        "power_w": [3779, 715, 198],
+        "energy_wh": [1234567, 345678, 98765],
+        "pf_pct": [99, 97, 88],
+        "freq_mhz": 50020,
+        "age_ms": 35,
     },
     "available_load": {
-        "code": protocol.AVAILABLE_LOAD, "boot": 3, "seq": 99871, "re_boot": 12, "re_seq": 34567, "limit_a": 16,
-        "ttl_ms": 15000, "lease": 4712, "reason": "equal_share",
+        "code": protocol.AVAILABLE_LOAD,
+        "boot": 3,
+        "seq": 99871,
+        "re_boot": 12,
+        "re_seq": 34567,
+        "limit_a": 16,
+        "ttl_ms": 15000,
+        "lease": 4712,
+        "reason": "equal_share",
     },
 }
 KEY = bytes(range(32))
@@ -47,26 +74,37 @@ def _each_us(call: Callable[[], object], rounds: int) -> list[float]:
     return out
 
 
+def _sealed(message: dict[str, Any]) -> bytes:
+    return protocol.sign(KEY, TOPIC, protocol.encode(message))
+
+
+def _opened(data: bytes) -> dict[str, Any]:
+    protocol.check(KEY, TOPIC, data)
+    return protocol.decode(data)
+
+
 def measure(small: bool) -> list[Row]:
-    """Encoding, decoding, both with the signature, and the same for plain JSON and msgpack; then the sizes."""
+    """Encoding, decoding, both with the signature, and the same for plain JSON and msgpack; then
+    the sizes.
+    """
     rounds = 20 if small else 400
     rows: list[Row] = []
     for name, message in EXAMPLES.items():
         data = protocol.encode(message)
         if protocol.decode(data) != message:
-            raise Unavailable(f"{name} does not survive the codec")
+            raise UnavailableError(f"{name} does not survive the codec")
         signed = protocol.sign(KEY, TOPIC, data)
         plain = json.dumps(message, separators=(",", ":")).encode()
         packed = msgpack.packb(message)
         calls: list[tuple[str, Callable[[], object]]] = [
-            ("encode", lambda m=message: protocol.encode(m)),
-            ("decode", lambda d=data: protocol.decode(d)),
-            ("encode and sign", lambda m=message: protocol.sign(KEY, TOPIC, protocol.encode(m))),
-            ("check and decode", lambda s=signed: (protocol.check(KEY, TOPIC, s), protocol.decode(s))),
-            ("json.dumps", lambda m=message: json.dumps(m, separators=(",", ":")).encode()),
-            ("json.loads", lambda p=plain: json.loads(p)),
-            ("msgpack.packb", lambda m=message: msgpack.packb(m)),
-            ("msgpack.unpackb", lambda p=packed: msgpack.unpackb(p)),
+            ("encode", partial(protocol.encode, message)),
+            ("decode", partial(protocol.decode, data)),
+            ("encode and sign", partial(_sealed, message)),
+            ("check and decode", partial(_opened, signed)),
+            ("json.dumps", partial(json.dumps, message, separators=(",", ":"))),
+            ("json.loads", partial(json.loads, plain)),
+            ("msgpack.packb", partial(msgpack.packb, message)),
+            ("msgpack.unpackb", partial(msgpack.unpackb, packed)),
         ]
         for what, call in calls:
             times = _each_us(call, rounds)

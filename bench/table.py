@@ -5,7 +5,8 @@ A piece of the bench is a module in this folder with
     TITLE = "what it measures"
     def measure(small: bool) -> list[Row]: ...
 
-`small` asks for a slice that takes seconds, for the tests. A piece that cannot run here raises `Unavailable` in words.
+`small` asks for a slice that takes seconds, for the tests. A piece that cannot run here raises
+`UnavailableError` in words.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
-class Unavailable(RuntimeError):
+class UnavailableError(RuntimeError):
     """A piece that cannot run on this machine; the words say what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line: what, the median, the 99th percentile (None where there is no such thing), the unit, and a remark."""
+    """One line: what, the median, the 99th percentile (None where there is no such thing), the
+    unit, and a remark.
+    """
 
     what: str
     median: float
@@ -31,7 +34,9 @@ class Row:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The value below which `percent` of the values lie, by linear interpolation; ValueError if there are none."""
+    """The value below which `percent` of the values lie, by linear interpolation; ValueError if
+    there are none.
+    """
     if not values:
         raise ValueError("no values")
     ordered = sorted(values)
@@ -51,7 +56,13 @@ def _figure(value: float | None) -> str:
         return ""
     if value == int(value) and abs(value) < 1e6:
         return f"{int(value):,}"
-    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"
+    return (
+        f"{value:,.1f}"
+        if abs(value) >= 100
+        else f"{value:.3g}"
+        if abs(value) < 10
+        else f"{value:.1f}"
+    )
 
 
 def as_text(title: str, rows: Sequence[Row]) -> str:
@@ -61,6 +72,8 @@ def as_text(title: str, rows: Sequence[Row]) -> str:
     wide = [max(len(c[i]) for c in cells) for i in range(5)]
     lines = [title, "-" * len(title)]
     for what, median, p99, unit, note in cells:
-        line = f"{what:<{wide[0]}}  {median:>{wide[1]}}  {p99:>{wide[2]}}  {unit:<{wide[3]}}  {note}"
+        line = (
+            f"{what:<{wide[0]}}  {median:>{wide[1]}}  {p99:>{wide[2]}}  {unit:<{wide[3]}}  {note}"
+        )
         lines.append(line.rstrip())
     return "\n".join(lines)

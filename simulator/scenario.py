@@ -1,4 +1,5 @@
-"""Scenarios: a building, its chargers, its cars and what happens to them, as a TOML file a person can read.
+"""Scenarios: a building, its chargers, its cars and what happens to them, as a TOML file a person
+can read.
 
     title = "One charger at home"
     duration = "0:20:00"            # or seconds
@@ -18,11 +19,11 @@
     [house]                         # steps = [{at, a}] or recording = "tracebase" | "uci" | a file; from, scale
     [[charger]]                     # name, max_a, phases, wiring, failsafe_a, ...
     [[car]]                         # charger, max_a, phases, wants_kwh, events = [{at, do}]
-    [[event]]                       # at, do = "limit" | "policy" | "meter_silent" | ... 
+    [[event]]                       # at, do = "limit" | "policy" | "meter_silent" | ...
     [[mark]]                        # at, label, text: a moment to point out on the chart
 
-`load` reads one and refuses what cannot be meant with a `ScenarioError` that names the place and says what to change.
-Times are seconds, or text: "0:05", "1:30:00", "2d 07:30".
+`load` reads one and refuses what cannot be meant with a `ScenarioError` that names the place and
+says what to change. Times are seconds, or text: "0:05", "1:30:00", "2d 07:30".
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +45,16 @@ VOLTS = 230  # phase voltage of every simulated building
 
 CAR_EVENTS = ("arrive", "start", "stop", "leave")
 SITE_EVENTS = (
-    "limit", "policy", "meter_silent", "meter_back", "network_down", "network_up",
-    "manager_down", "manager_up", "charger_down", "charger_up",
+    "limit",
+    "policy",
+    "meter_silent",
+    "meter_back",
+    "network_down",
+    "network_up",
+    "manager_down",
+    "manager_up",
+    "charger_down",
+    "charger_up",
 )
 
 
@@ -68,7 +78,9 @@ class Meter:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Every message takes a time within `delay_ms`, or is lost, or comes twice (shares of 0 to 1)."""
+    """Every message takes a time within `delay_ms`, or is lost, or comes twice (shares of 0 to
+    1).
+    """
 
     delay_ms: tuple[int, int] = (2, 10)
     loss: float = 0.0
@@ -77,7 +89,9 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What the building itself draws, in mA per phase: steps, or a recording (`name`, from `from_s` on, times `scale`)."""
+    """What the building itself draws, in mA per phase: steps, or a recording (`name`, from
+    `from_s` on, times `scale`).
+    """
 
     steps: tuple[tuple[int, tuple[int, ...]], ...] = ((0, (0,)),)
     recording: str = ""
@@ -101,7 +115,9 @@ class Charger:
 
 @dataclass(frozen=True, slots=True)
 class Car:
-    """One visit or more of one car to one charger; `events` are (time in ms, what), in order of time."""
+    """One visit or more of one car to one charger; `events` are (time in ms, what), in order of
+    time.
+    """
 
     charger: str
     name: str
@@ -115,7 +131,9 @@ class Car:
 
 @dataclass(frozen=True, slots=True)
 class SiteEvent:
-    """Something that happens to the site: `what` is one of `SITE_EVENTS`, `value` what it needs."""
+    """Something that happens to the site: `what` is one of `SITE_EVENTS`, `value` what it
+    needs.
+    """
 
     at_ms: int
     what: str
@@ -133,7 +151,9 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A checked scenario. `site` holds the [site] table as it will be given to the site file's own check."""
+    """A checked scenario. `site` holds the [site] table as it will be given to the site file's own
+    check.
+    """
 
     name: str
     title: str
@@ -142,6 +162,8 @@ class Scenario:
     start: dt.datetime | None
     site: Mapping[str, Any]
     limit_a: int
+    phases: int
+    policy: str
     breaker: Breaker
     meter: Meter
     network: Network
@@ -158,7 +180,7 @@ _TIME = re.compile(r"(?:(\d+)d\s+)?(?:(\d+):)?(\d+):(\d\d(?:\.\d{1,3})?)")
 def milliseconds(value: object, where: str) -> int:
     """A time in ms: seconds as a number, or "[D d ][H:]MM:SS"."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if value < 0 or value != value or value > 366 * 86_400:
+        if not 0 <= value <= 366 * 86_400:
             raise ScenarioError(where, f"{value} is not a time within a year")
         return round(value * 1000)
     if isinstance(value, str):
@@ -167,7 +189,9 @@ def milliseconds(value: object, where: str) -> int:
             days, hours, minutes, seconds = match.groups()
             whole = (int(days or 0) * 24 + int(hours or 0)) * 60 + int(minutes)
             return whole * 60_000 + round(float(seconds) * 1000)
-    raise ScenarioError(where, f"{value!r} is not a time: give seconds, \"MM:SS\", \"H:MM:SS\" or \"2d 7:30:00\"")
+    raise ScenarioError(
+        where, f'{value!r} is not a time: give seconds, "MM:SS", "H:MM:SS" or "2d 7:30:00"'
+    )
 
 
 class _Table:
@@ -192,7 +216,9 @@ class _Table:
         if value is None:
             raise ScenarioError(self.at(key), "is missing")
         if type(value) is not int or not low <= value <= high:
-            raise ScenarioError(self.at(key), f"{value!r} is not a whole number within {low}..{high}")
+            raise ScenarioError(
+                self.at(key), f"{value!r} is not a whole number within {low}..{high}"
+            )
         return value
 
     def number(self, key: str, default: float | None, low: float, high: float) -> float:
@@ -248,7 +274,9 @@ def shipped() -> list[str]:
 
 
 def load(name: str | Path) -> Scenario:
-    """The scenario in this file, or the shipped one of this name. ScenarioError says what is wrong with it."""
+    """The scenario in this file, or the shipped one of this name. ScenarioError says what is wrong
+    with it.
+    """
     path = Path(name)
     if path.suffix != ".toml" and str(name) in shipped():
         path = SHIPPED / f"{name}.toml"
@@ -256,7 +284,9 @@ def load(name: str | Path) -> Scenario:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
         names = ", ".join(shipped())
-        raise ScenarioError("", f"{name}: no such scenario (a TOML file, or one of {names})") from e
+        raise ScenarioError(
+            "", f"{name}: no such scenario (a TOML file, or one of {names})"
+        ) from e
     return parse(text, path.stem, path.parent)
 
 
@@ -283,7 +313,10 @@ def parse(text: str, name: str, folder: Path = SHIPPED) -> Scenario:
         if one in names[:n]:
             raise ScenarioError(f"charger[{n + 1}].name", f"{one} is there twice")
     by_name = {c.name: c for c in chargers}
-    cars = tuple(_car(t, n, by_name, duration_ms) for n, t in enumerate(top.tables("car"), 1)) + generated[1]
+    cars = (
+        tuple(_car(t, n, by_name, duration_ms) for n, t in enumerate(top.tables("car"), 1))
+        + generated[1]
+    )
     _one_car_at_a_time(cars)
     start = top.get("start")
     if start is not None and (not isinstance(start, dt.datetime) or start.tzinfo is not None):
@@ -296,13 +329,17 @@ def parse(text: str, name: str, folder: Path = SHIPPED) -> Scenario:
         start=start,
         site=dict(site.raw),
         limit_a=limit_a,
+        phases=phases,
+        policy=site.text("policy", "fair"),
         breaker=_breaker(top.table("breaker"), limit_a),
         meter=_meter(top.table("meter")),
         network=_network(top.table("network")),
         house=_house(top.table("house"), phases, folder),
         chargers=chargers,
         cars=cars,
-        events=tuple(sorted((_event(t, by_name) for t in top.tables("event")), key=lambda e: e.at_ms)),
+        events=tuple(
+            sorted((_event(t, by_name) for t in top.tables("event")), key=lambda e: e.at_ms)
+        ),
         marks=tuple(sorted((_mark(t) for t in top.tables("mark")), key=lambda m: m.at_ms)),
     )
     top.done()
@@ -321,7 +358,9 @@ def _breaker(table: _Table, limit_a: int) -> Breaker:
         else:
             contract_ma = round(table.number("contract_a", limit_a, 1, 1000) * 1000)
             if kind == "icp":
-                made = Icp(contract_ma, table.number("q", 50, 1, 200), table.number("k", 1.2, 1, 2))
+                made = Icp(
+                    contract_ma, table.number("q", 50, 1, 200), table.number("k", 1.2, 1, 2)
+                )
             elif kind == "linky":
                 made = Linky(contract_ma)
             else:
@@ -335,7 +374,10 @@ def _breaker(table: _Table, limit_a: int) -> Breaker:
 def _meter(table: _Table) -> Meter:
     name = table.text("name", "Counter-1")
     if not is_device_name(name):
-        raise ScenarioError(table.at("name"), f"{name!r} is not a device name: letters, digits, - and _, at most 24")
+        raise ScenarioError(
+            table.at("name"),
+            f"{name!r} is not a device name: letters, digits, - and _, at most 24",
+        )
     made = Meter(
         name=name,
         role=table.text("role", "grid", ("house", "grid")),
@@ -352,16 +394,20 @@ def _network(table: _Table) -> Network:
     if not ok or not 0 <= delay[0] <= delay[1] <= 600_000:
         raise ScenarioError(table.at("delay_ms"), f"{delay!r} is not [least, most] in ms")
     made = Network(
-        (delay[0], delay[1]), table.number("loss", 0, 0, 0.99), table.number("duplicate", 0, 0, 0.99),
+        (delay[0], delay[1]),
+        table.number("loss", 0, 0, 0.99),
+        table.number("duplicate", 0, 0, 0.99),
     )
     table.done()
     return made
 
 
 def _currents(value: object, phases: int, where: str) -> tuple[int, ...]:
-    values = value if isinstance(value, list) else [value] * 1
+    values: list[Any] = value if isinstance(value, list) else [value]
     if len(values) not in (1, phases):
-        raise ScenarioError(where, f"{value!r}: give one current, or one for each of the {phases} phases")
+        raise ScenarioError(
+            where, f"{value!r}: give one current, or one for each of the {phases} phases"
+        )
     for v in values:
         if type(v) not in (int, float) or not 0 <= v <= 1000:
             raise ScenarioError(where, f"{v!r} is not a current within 0..1000 A")
@@ -401,10 +447,15 @@ def _house(table: _Table, phases: int, folder: Path) -> House:
 
 def _wiring(table: _Table, own: int, phases: int) -> tuple[int, ...]:
     wiring = table.get("wiring", list(range(1, own + 1)))
-    ok = isinstance(wiring, list) and len(wiring) == own and all(type(p) is int and 1 <= p <= phases for p in wiring)
+    ok = (
+        isinstance(wiring, list)
+        and len(wiring) == own
+        and all(type(p) is int and 1 <= p <= phases for p in wiring)
+    )
     if not ok or len(set(wiring)) != own:
         raise ScenarioError(
-            table.at("wiring"), f"{wiring!r} must name {own} of the building's phases 1..{phases}, each once",
+            table.at("wiring"),
+            f"{wiring!r} must name {own} of the building's phases 1..{phases}, each once",
         )
     return tuple(wiring)
 
@@ -412,20 +463,33 @@ def _wiring(table: _Table, own: int, phases: int) -> tuple[int, ...]:
 def _charger(table: _Table, n: int, phases: int) -> Charger:
     name = table.text("name", f"Charger-{n}")
     if not is_device_name(name):
-        raise ScenarioError(table.at("name"), f"{name!r} is not a device name: letters, digits, - and _, at most 24")
+        raise ScenarioError(
+            table.at("name"),
+            f"{name!r} is not a device name: letters, digits, - and _, at most 24",
+        )
     own = table.whole("phases", 1, 1, 3)
     if own > phases:
-        raise ScenarioError(table.at("phases"), f"{own} phases on a building with {phases}: set site.phases")
+        raise ScenarioError(
+            table.at("phases"), f"{own} phases on a building with {phases}: set site.phases"
+        )
     min_a = table.whole("min_a", 6, 6, 80)
     max_a = table.whole("max_a", 32, 6, 80)
     if min_a > max_a:
         raise ScenarioError(table.at("min_a"), f"{min_a} is above max_a = {max_a}")
     failsafe_a = table.whole("failsafe_a", 0, 0, 80)
     if failsafe_a and not min_a <= failsafe_a <= max_a:
-        raise ScenarioError(table.at("failsafe_a"), f"{failsafe_a} is neither 0 nor within {min_a}..{max_a}")
+        raise ScenarioError(
+            table.at("failsafe_a"), f"{failsafe_a} is neither 0 nor within {min_a}..{max_a}"
+        )
     made = Charger(
-        name, min_a, max_a, own, _wiring(table, own, phases), failsafe_a,
-        table.flag("meter", True), table.whole("priority", 0, 0, 9),
+        name,
+        min_a,
+        max_a,
+        own,
+        _wiring(table, own, phases),
+        failsafe_a,
+        table.flag("meter", True),
+        table.whole("priority", 0, 0, 9),
     )
     table.done()
     return made
@@ -434,10 +498,14 @@ def _charger(table: _Table, n: int, phases: int) -> Charger:
 def _car(table: _Table, n: int, chargers: Mapping[str, Charger], duration_ms: int) -> Car:
     charger = table.text("charger", None)
     if charger not in chargers:
-        raise ScenarioError(table.at("charger"), f"{charger!r} is none of the chargers ({', '.join(chargers)})")
+        raise ScenarioError(
+            table.at("charger"), f"{charger!r} is none of the chargers ({', '.join(chargers)})"
+        )
     raw = table.get("events", [{"at": 0, "do": "arrive"}])
     if not isinstance(raw, list) or not raw:
-        raise ScenarioError(table.at("events"), 'must be a list such as [{at = "0:10", do = "arrive"}]')
+        raise ScenarioError(
+            table.at("events"), 'must be a list such as [{at = "0:10", do = "arrive"}]'
+        )
     events: list[tuple[int, str]] = []
     present = False
     for i, one in enumerate(raw, 1):
@@ -460,7 +528,9 @@ def _car(table: _Table, n: int, chargers: Mapping[str, Charger], duration_ms: in
         name=table.text("name", f"Car-{n}"),
         max_a=table.whole("max_a", 32, 1, 80),
         phases=table.whole("phases", min(1, chargers[charger].phases), 1, 3),
-        wants_wh=None if wants is None else round(table.number("wants_kwh", None, 0.1, 200) * 1000),
+        wants_wh=None
+        if wants is None
+        else round(table.number("wants_kwh", None, 0.1, 200) * 1000),
         follow_ms=round(table.number("follow_s", 1.0, 0, 5) * 1000),
         departs_ms=None if table.get("departs") is None else table.time("departs"),
         events=tuple(events),
@@ -472,16 +542,19 @@ def _car(table: _Table, n: int, chargers: Mapping[str, Charger], duration_ms: in
 def _one_car_at_a_time(cars: Iterable[Car]) -> None:
     visits: dict[str, list[tuple[int, int, str]]] = {}
     for car in cars:
-        for (at_ms, do), nxt in zip(car.events, (*car.events[1:], None), strict=True):
+        for at_ms, do in car.events:
             if do == "arrive":
                 leaves = [t for t, what in car.events if what == "leave" and t >= at_ms]
-                visits.setdefault(car.charger, []).append((at_ms, leaves[0] if leaves else 2**62, car.name))
-            del nxt
+                visits.setdefault(car.charger, []).append(
+                    (at_ms, leaves[0] if leaves else 2**62, car.name)
+                )
     for charger, spans in visits.items():
         spans.sort()
-        for (_, end, first), (begin, _, second) in zip(spans, spans[1:], strict=False):
+        for (_, end, first), (begin, _, second) in pairwise(spans):
             if begin < end:
-                raise ScenarioError("car", f"{first} and {second} stand at {charger} at the same time")
+                raise ScenarioError(
+                    "car", f"{first} and {second} stand at {charger} at the same time"
+                )
 
 
 def _event(table: _Table, chargers: Mapping[str, Charger]) -> SiteEvent:
@@ -504,8 +577,12 @@ def _mark(table: _Table) -> Mark:
     return made
 
 
-def _bays(table: _Table, phases: int, duration_ms: int) -> tuple[tuple[Charger, ...], tuple[Car, ...]]:
-    """[garage]: bays with the cars of a recorded one. Nothing where the scenario has no such table."""
+def _bays(
+    table: _Table, phases: int, duration_ms: int
+) -> tuple[tuple[Charger, ...], tuple[Car, ...]]:
+    """[garage]: bays with the cars of a recorded one. Nothing where the scenario has no such
+    table.
+    """
     if not table.raw:
         return (), ()
     raise ScenarioError(table.where, "not built yet")

@@ -1,4 +1,6 @@
-"""The bench's own arithmetic, and a tiny slice of every piece so that `make bench` is known to run."""
+"""The bench's own arithmetic, and a tiny slice of every piece so that `make bench` is known to
+run.
+"""
 
 import json
 from pathlib import Path
@@ -11,7 +13,12 @@ from bench.table import Row, as_text, percentile, summed_up
 
 @pytest.mark.parametrize(
     ("values", "percent", "expected"),
-    [([5.0], 99, 5.0), ([1.0, 2.0], 50, 1.5), ([4.0, 1.0, 3.0, 2.0, 5.0], 50, 3.0), (list(range(101)), 99, 99)],
+    [
+        ([5.0], 99, 5.0),
+        ([1.0, 2.0], 50, 1.5),
+        ([4.0, 1.0, 3.0, 2.0, 5.0], 50, 3.0),
+        (list(range(101)), 99, 99),
+    ],
 )
 def test_percentiles(values: list[float], percent: float, expected: float) -> None:
     assert percentile(values, percent) == expected
@@ -23,7 +30,10 @@ def test_no_values_have_no_percentile() -> None:
 
 
 def test_a_table_has_its_columns_in_line() -> None:
-    text = as_text("Time", [summed_up("a", [1.0, 2.0, 3.0], "ms"), Row("longer", 12345, None, "bytes", "note")])
+    text = as_text(
+        "Time",
+        [summed_up("a", [1.0, 2.0, 3.0], "ms"), Row("longer", 12345, None, "bytes", "note")],
+    )
     assert text.splitlines() == [
         "Time",
         "----",
@@ -38,7 +48,12 @@ def test_the_codec_piece_measures_every_example_beside_json_and_msgpack(tmp_path
     assert bench.main(["codec", "--small", "--json", str(out)]) == 0
     rows = {row["what"]: row for row in json.loads(out.read_text())["codec"]}
     for name in ("charger_status", "counter_load", "available_load"):
-        assert 0 < rows[f"{name}: message"]["median"] < rows[f"{name}: message signed"]["median"] <= 512
+        assert (
+            0
+            < rows[f"{name}: message"]["median"]
+            < rows[f"{name}: message signed"]["median"]
+            <= 512
+        )
         assert rows[f"{name}: encode"]["median"] > 0
         assert rows[f"{name}: plain JSON"]["median"] > rows[f"{name}: msgpack"]["median"]
 

@@ -19,20 +19,35 @@ from manager.core.breaker import (
     envelope,
 )
 
-# IEC 60898-1 table 7: curve, rating in A, multiple, shortest and longest time allowed to a cold breaker.
+# IEC 60898-1 table 7: curve, rating in A, multiple, shortest and longest time allowed to a cold
+# breaker.
 IEC = [
-    ("B", 16, 1.45, 0, 3600), ("C", 16, 1.45, 0, 3600), ("D", 16, 1.45, 0, 3600),
-    ("B", 16, 2.55, 1, 60), ("C", 32, 2.55, 1, 60), ("D", 32, 2.55, 1, 60),
-    ("B", 40, 2.55, 1, 120), ("C", 63, 2.55, 1, 120), ("D", 63, 2.55, 1, 120),
-    ("B", 32, 3.0, 0.1, 45), ("B", 40, 3.0, 0.1, 90), ("B", 32, 5.01, 0, 0.1),
-    ("C", 32, 5.0, 0.1, 15), ("C", 40, 5.0, 0.1, 30), ("C", 32, 10.01, 0, 0.1),
-    ("D", 32, 10.0, 0.1, 4), ("D", 40, 10.0, 0.1, 8), ("D", 32, 20.01, 0, 0.1),
+    ("B", 16, 1.45, 0, 3600),
+    ("C", 16, 1.45, 0, 3600),
+    ("D", 16, 1.45, 0, 3600),
+    ("B", 16, 2.55, 1, 60),
+    ("C", 32, 2.55, 1, 60),
+    ("D", 32, 2.55, 1, 60),
+    ("B", 40, 2.55, 1, 120),
+    ("C", 63, 2.55, 1, 120),
+    ("D", 63, 2.55, 1, 120),
+    ("B", 32, 3.0, 0.1, 45),
+    ("B", 40, 3.0, 0.1, 90),
+    ("B", 32, 5.01, 0, 0.1),
+    ("C", 32, 5.0, 0.1, 15),
+    ("C", 40, 5.0, 0.1, 30),
+    ("C", 32, 10.01, 0, 0.1),
+    ("D", 32, 10.0, 0.1, 4),
+    ("D", 40, 10.0, 0.1, 8),
+    ("D", 32, 20.01, 0, 0.1),
 ]
 
 
 @pytest.mark.parametrize(("curve", "rated_a", "multiple", "shortest", "longest"), IEC)
 @pytest.mark.parametrize("slowness", [0.0, 0.25, 0.5, 1.0])
-def test_a_cold_breaker_trips_within_the_standards_times(curve, rated_a, multiple, shortest, longest, slowness):
+def test_a_cold_breaker_trips_within_the_standards_times(
+    curve, rated_a, multiple, shortest, longest, slowness
+):
     breaker = Mcb(curve, rated_a * 1000, slowness)
     time = breaker.cold_trip_s(round(multiple * rated_a * 1000))
     assert shortest * 0.999 <= time <= longest * 1.001
@@ -40,7 +55,9 @@ def test_a_cold_breaker_trips_within_the_standards_times(curve, rated_a, multipl
 
 @pytest.mark.parametrize("curve", ["B", "C", "D"])
 @pytest.mark.parametrize("slowness", [0.0, 0.5, 1.0])
-def test_at_113_percent_it_holds_for_ever_and_then_at_145_percent_trips_within_the_hour(curve, slowness):
+def test_at_113_percent_it_holds_for_ever_and_then_at_145_percent_trips_within_the_hour(
+    curve, slowness
+):
     breaker: Breaker = Mcb(curve, 32_000, slowness)
     breaker = breaker.after(36_160, 3_600_000)
     assert not breaker.tripped
@@ -51,13 +68,22 @@ def test_at_113_percent_it_holds_for_ever_and_then_at_145_percent_trips_within_t
 # 32 A, in the middle of the tolerance band: worked out by hand from the two envelopes.
 @pytest.mark.parametrize(
     ("curve", "multiple", "seconds"),
-    [("C", 1.45, 465), ("C", 2.0, 45), ("C", 2.55, 7.75), ("B", 5.0, 0.03), ("C", 10.0, 0.03), ("D", 20.0, 0.025)],
+    [
+        ("C", 1.45, 465),
+        ("C", 2.0, 45),
+        ("C", 2.55, 7.75),
+        ("B", 5.0, 0.03),
+        ("C", 10.0, 0.03),
+        ("D", 20.0, 0.025),
+    ],
 )
-def test_a_typical_breaker(curve, multiple, seconds):
-    assert Mcb(curve, 32_000).cold_trip_s(int(multiple * 32_000)) == pytest.approx(seconds, rel=0.15)
+def test_a_typical_breaker(curve, multiple, seconds) -> None:
+    assert Mcb(curve, 32_000).cold_trip_s(int(multiple * 32_000)) == pytest.approx(
+        seconds, rel=0.15
+    )
 
 
-def test_a_warm_breaker_trips_sooner_and_a_rested_one_as_if_new():
+def test_a_warm_breaker_trips_sooner_and_a_rested_one_as_if_new() -> None:
     cold = Mcb("C", 32_000)
     warm = cold.preloaded(32_000)
     assert warm.used == pytest.approx(1 / 1.13**2)
@@ -66,7 +92,7 @@ def test_a_warm_breaker_trips_sooner_and_a_rested_one_as_if_new():
     assert rested.seconds_left(64_000) == pytest.approx(cold.seconds_left(64_000), rel=1e-3)
 
 
-def test_overloads_in_quick_succession_add_up():
+def test_overloads_in_quick_succession_add_up() -> None:
     breaker = Mcb("B", 32_000)
     alone = breaker.seconds_left(64_000)
     for _ in range(3):
@@ -77,7 +103,7 @@ def test_overloads_in_quick_succession_add_up():
 
 @pytest.mark.parametrize("curve", ["B", "C", "D"])
 @pytest.mark.parametrize("rated_a", [16, 32, 63])
-def test_the_fastest_is_never_slower_than_the_slowest(curve, rated_a):
+def test_the_fastest_is_never_slower_than_the_slowest(curve, rated_a) -> None:
     for percent in range(114, 6000, 7):
         fastest, slowest = envelope(curve, rated_a * 1000, percent / 100)
         assert fastest <= slowest
@@ -86,22 +112,37 @@ def test_the_fastest_is_never_slower_than_the_slowest(curve, rated_a):
 # The meter's own table (k = 1.2, Q = 50), S/Sc against seconds.
 @pytest.mark.parametrize(
     ("ratio", "seconds"),
-    [(1.0, NEVER), (1.2, NEVER), (1.25, 1000), (1.3, 500), (1.4, 250), (1.5, 166.7), (1.75, 90.9), (2, 62.5),
-     (2.5, 38.5), (3, 27.8), (4, 17.9), (6, 10.4)],
+    [
+        (1.0, NEVER),
+        (1.2, NEVER),
+        (1.25, 1000),
+        (1.3, 500),
+        (1.4, 250),
+        (1.5, 166.7),
+        (1.75, 90.9),
+        (2, 62.5),
+        (2.5, 38.5),
+        (3, 27.8),
+        (4, 17.9),
+        (6, 10.4),
+    ],
 )
-def test_portugals_switch(ratio, seconds):
+def test_portugals_switch(ratio, seconds) -> None:
     assert Icp(30_000).cold_trip_s(round(30_000 * ratio)) == pytest.approx(seconds, rel=0.005)
 
 
 # 2 kW of house and a 7.36 kW car on each contract step, in seconds.
 @pytest.mark.parametrize(
-    ("contract_va", "seconds"), [(3450, 33), (4600, 60), (5750, 117), (6900, 319), (10_350, NEVER), (13_800, NEVER)],
+    ("contract_va", "seconds"),
+    [(3450, 33), (4600, 60), (5750, 117), (6900, 319), (10_350, NEVER), (13_800, NEVER)],
 )
-def test_one_car_too_many_on_a_portuguese_contract(contract_va, seconds):
-    assert Icp(contract_ma(contract_va)).cold_trip_s(9_360_000 // 230) == pytest.approx(seconds, rel=0.01)
+def test_one_car_too_many_on_a_portuguese_contract(contract_va, seconds) -> None:
+    assert Icp(contract_ma(contract_va)).cold_trip_s(9_360_000 // 230) == pytest.approx(
+        seconds, rel=0.01
+    )
 
 
-def test_portugals_switch_forgets_at_once():
+def test_portugals_switch_forgets_at_once() -> None:
     switch = Icp(30_000).after(60_000, 60_000)
     assert not switch.tripped
     assert switch.used == pytest.approx(60 / 62.5)
@@ -111,26 +152,46 @@ def test_portugals_switch_forgets_at_once():
 
 
 @pytest.mark.parametrize(
-    ("ratio", "seconds"), [(1.3, NEVER), (1.35, 327), (1.4, 247), (1.5, 174), (1.75, 100), (2, 69), (2.5, 40), (3, 26), (4, 14)],
+    ("ratio", "seconds"),
+    [
+        (1.3, NEVER),
+        (1.35, 327),
+        (1.4, 247),
+        (1.5, 174),
+        (1.75, 100),
+        (2, 69),
+        (2.5, 40),
+        (3, 26),
+        (4, 14),
+    ],
 )
-def test_frances_filter_from_no_load(ratio, seconds):
+def test_frances_filter_from_no_load(ratio, seconds) -> None:
     assert Linky(30_000).cold_trip_s(int(30_000 * ratio)) == pytest.approx(seconds, abs=1)
 
 
 @pytest.mark.parametrize(("ratio", "seconds"), [(1.5, 132), (2, 47)])
-def test_frances_filter_from_80_percent(ratio, seconds):
-    assert Linky(30_000).preloaded(24_000).seconds_left(int(30_000 * ratio)) == pytest.approx(seconds, abs=1)
+def test_frances_filter_from_80_percent(ratio, seconds) -> None:
+    assert Linky(30_000).preloaded(24_000).seconds_left(int(30_000 * ratio)) == pytest.approx(
+        seconds, abs=1
+    )
 
 
 @pytest.mark.parametrize(
     ("ratio", "upper", "seconds"),
-    [(1.0, 1.27, NEVER), (1.10, 1.27, NEVER), (1.11, 1.27, 10_800), (1.27, 1.27, 10_800), (1.28, 1.27, 120), (1.32, 1.33, 10_800)],
+    [
+        (1.0, 1.27, NEVER),
+        (1.10, 1.27, NEVER),
+        (1.11, 1.27, 10_800),
+        (1.27, 1.27, 10_800),
+        (1.28, 1.27, 120),
+        (1.32, 1.33, 10_800),
+    ],
 )
-def test_italys_bands(ratio, upper, seconds):
+def test_italys_bands(ratio, upper, seconds) -> None:
     assert Bands(30_000, upper).cold_trip_s(int(30_000 * ratio)) == seconds
 
 
-def test_italys_three_hours_are_for_the_whole_day():
+def test_italys_three_hours_are_for_the_whole_day() -> None:
     meter = Bands(30_000)
     for _ in range(2):
         meter = meter.after(35_000, 80 * 60_000).after(20_000, 3_600_000)
@@ -148,7 +209,7 @@ HISTORY = st.lists(st.tuples(st.integers(0, 200_000), st.integers(0, 200_000)), 
 
 
 @given(MODELS, HISTORY, st.integers(0, 400_000))
-def test_it_trips_when_it_said_it_would_and_not_before(breaker, history, current_ma):
+def test_it_trips_when_it_said_it_would_and_not_before(breaker, history, current_ma) -> None:
     for ma, dt_ms in history:
         breaker = breaker.after(ma, dt_ms)
         assert 0 <= breaker.used <= 1
@@ -164,14 +225,17 @@ def test_it_trips_when_it_said_it_would_and_not_before(breaker, history, current
 
 
 @given(MODELS, HISTORY, st.integers(0, 400_000), st.integers(0, 100_000))
-def test_more_current_never_holds_longer(breaker, history, current_ma, more_ma):
+def test_more_current_never_holds_longer(breaker, history, current_ma, more_ma) -> None:
     for ma, dt_ms in history:
         breaker = breaker.after(ma, dt_ms)
-    assert breaker.seconds_left(current_ma + more_ma) <= breaker.seconds_left(current_ma) * (1 + 1e-9) + 1e-9
+    assert (
+        breaker.seconds_left(current_ma + more_ma)
+        <= breaker.seconds_left(current_ma) * (1 + 1e-9) + 1e-9
+    )
 
 
 @given(MODELS, st.data())
-def test_what_it_holds_it_holds_for_ever(breaker, data):
+def test_what_it_holds_it_holds_for_ever(breaker, data) -> None:
     current_ma = data.draw(st.integers(0, breaker.holds_ma))
     assert breaker.seconds_left(current_ma) == NEVER
 
@@ -179,22 +243,32 @@ def test_what_it_holds_it_holds_for_ever(breaker, data):
 @pytest.mark.parametrize(
     ("make", "field"),
     [
-        (lambda: Mcb("K", 16_000), "curve"), (lambda: Mcb("B", 0), "rated_ma"), (lambda: Mcb("B", 16_000, 2), "slowness"),
-        (lambda: Icp(0), "contract_ma"), (lambda: Icp(1, q=0), "q"), (lambda: Icp(1, k=3), "k"),
-        (lambda: Linky(0), "contract_ma"), (lambda: Linky(1, b=1), "b"), (lambda: Linky(1, limit=0.5), "limit"),
-        (lambda: Bands(0), "contract_ma"), (lambda: Bands(1, upper=1.0), "upper"),
-        (lambda: Mcb("B", 16_000).after(-1, 1), "current_ma"), (lambda: Icp(16_000).after(1, -1), "dt_ms"),
-        (lambda: Mcb("B", 16_000).preloaded(20_000), "current_ma"), (lambda: contract_ma(0), "va"),
+        (lambda: Mcb("K", 16_000), "curve"),
+        (lambda: Mcb("B", 0), "rated_ma"),
+        (lambda: Mcb("B", 16_000, 2), "slowness"),
+        (lambda: Icp(0), "contract_ma"),
+        (lambda: Icp(1, q=0), "q"),
+        (lambda: Icp(1, k=3), "k"),
+        (lambda: Linky(0), "contract_ma"),
+        (lambda: Linky(1, b=1), "b"),
+        (lambda: Linky(1, limit=0.5), "limit"),
+        (lambda: Bands(0), "contract_ma"),
+        (lambda: Bands(1, upper=1.0), "upper"),
+        (lambda: Mcb("B", 16_000).after(-1, 1), "current_ma"),
+        (lambda: Icp(16_000).after(1, -1), "dt_ms"),
+        (lambda: Mcb("B", 16_000).preloaded(20_000), "current_ma"),
+        (lambda: contract_ma(0), "va"),
     ],
 )
-def test_what_no_breaker_has_is_refused_by_name(make, field):
+def test_what_no_breaker_has_is_refused_by_name(make, field) -> None:
     with pytest.raises(BreakerError) as refused:
         make()
     assert refused.value.field == field
 
 
-def test_the_account_of_one_overload():
-    # 20 A of house and 10 A of car on 30 A; the house goes to 44 A for 20 s, the car follows after 8.
+def test_the_account_of_one_overload() -> None:
+    # 20 A of house and 10 A of car on 30 A; the house goes to 44 A for 20 s, the car follows after
+    # 8.
     account = Account(Icp(30_000), 30_000)
     account = account.after(20_000, 10_000, 60_000)
     assert account.closed() == ()
@@ -209,7 +283,7 @@ def test_the_account_of_one_overload():
     assert not overload.tripped
 
 
-def test_an_overload_that_trips_has_used_it_all():
+def test_an_overload_that_trips_has_used_it_all() -> None:
     account = Account(Icp(30_000), 30_000).after(60_000, 0, 63_000)
     (overload,) = account.closed()
     assert overload.tripped
