@@ -1,0 +1,70 @@
+# IEVCC: `make` lists what there is. `make demo` and `make test` set up whatever they need themselves.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+PY := $(BIN)/python
+READY := .venv/ready
+UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links
+
+# Given on the command line: make flash BOARD=charger PORT=/dev/ttyUSB0 FIRMWARE=ESP32_GENERIC.bin
+ARGS ?=
+BOARD ?=
+PORT ?=
+FIRMWARE ?=
+CONFIG ?=
+ERASE ?=
+export PYTHON
+
+.PHONY: help setup demo test lint format bench soak lock flash deploy repl clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## virtual environment, locked packages, mosquitto where it may be installed
+	@tools/setup.sh system mosquitto
+
+$(READY): requirements-dev.lock pyproject.toml tools/setup.sh tools/umqtt.py
+	@tools/setup.sh environment
+	@touch $@
+
+demo: setup ## the main job, live: broker, manager, a meter, three chargers (ARGS="--minutes 2 --headless")
+	@$(BIN)/ievcc demo $(ARGS)
+
+test: setup ## all tests (ARGS="tests/tools -k deploy" for some)
+	@tools/setup.sh system chromium socat
+	@$(PY) -m pytest -m "not soak" $(ARGS)
+
+soak: setup ## the long tests
+	@$(PY) -m pytest -m soak $(ARGS)
+
+lint: $(READY) ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: $(READY) ## ruff's formatter
+	@$(BIN)/ruff format .
+
+bench: setup ## reaction times and codec figures, printed
+	@$(PY) -m bench $(ARGS)
+
+lock: $(READY) ## requirements*.lock from pyproject.toml: pins with hashes (ARGS=--upgrade for newer ones)
+	@$(UV_COMPILE) pyproject.toml $(ARGS) --output-file requirements.lock
+	@$(UV_COMPILE) pyproject.toml --extra dev $(ARGS) --output-file requirements-dev.lock
+
+flash: $(READY) ## MicroPython onto a board: BOARD=charger|energy_meter PORT=... FIRMWARE=file.bin [ERASE=1]
+	@$(PY) -m tools.flash --board "$(BOARD)" --port "$(PORT)" --firmware "$(FIRMWARE)" $(if $(ERASE),--erase) $(ARGS)
+
+deploy: $(READY) ## our firmware onto a board: BOARD=charger|energy_meter PORT=... [CONFIG=config.json]
+	@$(PY) -m tools.deploy --board "$(BOARD)" --port "$(PORT)" $(if $(CONFIG),--config "$(CONFIG)") $(ARGS)
+
+repl: $(READY) ## talk to the board at PORT=... (Ctrl-] ends it)
+	@$(PY) -m tools.repl --port "$(PORT)" $(ARGS)
+
+clean: ## remove what was made here, the virtual environment too
+	@rm -rf .venv .deps .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist demo-run out
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
