@@ -1,10 +1,9 @@
 """What charging costs: tariffs as data, sessions priced exactly, money as whole numbers.
 
 Money is in 1/10000 of the currency. A price of energy is in millionths of the currency per kWh
-(the day-ahead market's
-0.01 EUR/MWh is 10 of them). Times are whole seconds UTC; a tariff's clock times are local in its
-time zone, so that a
-day has 92, 96 or 100 quarter hours and none is counted twice. Nothing here is a float.
+(the day-ahead market's 0.01 EUR/MWh is 10 of them). Times are whole seconds UTC; a tariff's clock
+times are local in its time zone, so that a day has 92, 96 or 100 quarter hours and none is counted
+twice. Nothing here is a float.
 """
 
 from __future__ import annotations
@@ -25,8 +24,7 @@ class TariffError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """One row of a time-of-use table: on these week days (0 Monday), from minute to minute of the
-    local clock.
+    """One row of a time-of-use table: week days (0 Monday), from minute to minute, local time.
 
     `to_min` 1440 is midnight. A row with `from_min` > `to_min` runs over midnight; its week day is
     that of its beginning.
@@ -108,8 +106,8 @@ class Tariff:
             if quarter_s not in spot_u:
                 raise TariffError(
                     f"tariff {self.name!r}: no day-ahead price for"
-                    f" {datetime.fromtimestamp(quarter_s, UTC):%Y-%m-%d %H:%M} UTC; import that day
-                    first"
+                    f" {datetime.fromtimestamp(quarter_s, UTC):%Y-%m-%d %H:%M} UTC;"
+                    " import that day first"
                 )
             return spot_u[quarter_s] * self.spot.factor_permille // 1000 + self.spot.add_u
         local = datetime.fromtimestamp(quarter_s, ZoneInfo(self.timezone))
