@@ -20,10 +20,10 @@ that trickles in does not extend it, and a packet larger than the boards' memory
 
 import random
 import socket
-import time
 
 from umqtt import simple
 
+from firmware.common.ticks import sleep_ms, ticks_add, ticks_diff, ticks_ms
 from shared import protocol
 
 try:
@@ -92,7 +92,7 @@ class _BoundedSocket:
         # MicroPython's sockets read and write; CPython's receive and send.
         self._read = getattr(raw, "read", None) or raw.recv
         self._write = getattr(raw, "write", None) or raw.send
-        self.heard = time.ticks_ms()
+        self.heard = ticks_ms()
 
     def setblocking(self, waits: bool) -> None:
         self._waits = waits
@@ -102,13 +102,13 @@ class _BoundedSocket:
 
     def begin(self) -> None:
         """An operation starts now; all of it must be over when its limit has passed."""
-        self._until = time.ticks_add(time.ticks_ms(), self._limit_ms)
+        self._until = ticks_add(ticks_ms(), self._limit_ms)
         self._filled = 0
 
     def _pause(self) -> None:
-        if time.ticks_diff(self._until, time.ticks_ms()) <= 0:
+        if ticks_diff(self._until, ticks_ms()) <= 0:
             raise OSError(_TIMED_OUT)
-        time.sleep_ms(1)
+        sleep_ms(1)
 
     def _some(self, most: int) -> bytes | None:
         """What is there, at most so much; None if there is nothing yet. OSError if the broker has hung up."""
@@ -121,7 +121,7 @@ class _BoundedSocket:
         if got == b"":
             raise OSError(_RESET)
         if got is not None:
-            self.heard = time.ticks_ms()
+            self.heard = ticks_ms()
         return got
 
     def read(self, size: int) -> bytes | None:
@@ -230,7 +230,7 @@ class Link:
         self._poller: "Any" = None
         self._inbox: "list[tuple[str, bytes]]" = []
         self._backoff_ms = 0
-        self._retry_at = time.ticks_ms()
+        self._retry_at = ticks_ms()
         self._pinged: int | None = None
         self._spoke = 0
         self.connected = False
@@ -261,7 +261,7 @@ class Link:
         self._backoff_ms = min(_BACKOFF_MAX_MS, 2 * self._backoff_ms or _BACKOFF_MS)
         # Up to half as much again: boards that lost one broker together must not come back together.
         jitter = self._backoff_ms * random.getrandbits(8) // 512
-        self._retry_at = time.ticks_add(time.ticks_ms(), self._backoff_ms + jitter)
+        self._retry_at = ticks_add(ticks_ms(), self._backoff_ms + jitter)
 
     def _connect(self) -> None:
         config = self._config
@@ -298,14 +298,14 @@ class Link:
             client.pid = 0  # 16 bits on the wire, and umqtt would wait for the acknowledgement of number 65536
         self._socket.begin()
         client.publish(topic, data, retain, 1)
-        self._spoke = time.ticks_ms()
+        self._spoke = ticks_ms()
 
     def service(self) -> bool:
         """Connect if it is time to, keep alive, fetch what has come; True while connected."""
-        now = time.ticks_ms()
+        now = ticks_ms()
         try:
             if not self.connected:
-                if not self.device or time.ticks_diff(now, self._retry_at) < 0:
+                if not self.device or ticks_diff(now, self._retry_at) < 0:
                     return False
                 self._connect()
             before = -1
@@ -322,17 +322,19 @@ class Link:
         return self.connected
 
     def _keep_alive(self) -> None:
-        now = time.ticks_ms()
+        now = ticks_ms()
         if self._pinged is not None:
-            if time.ticks_diff(self._socket.heard, self._pinged) >= 0:
+            if ticks_diff(self._socket.heard, self._pinged) >= 0:
                 self._pinged = None
-            elif time.ticks_diff(now, self._pinged) > self._limit_ms:
+            elif ticks_diff(now, self._pinged) > self._limit_ms:
                 raise OSError(_TIMED_OUT)
-        elif time.ticks_diff(now, self._socket.heard) > self._config["keepalive_s"] * 500:
+        elif max(ticks_diff(now, self._socket.heard), ticks_diff(now, self._spoke)) > (
+            self._config["keepalive_s"] * 500
+        ):
             self._socket.begin()
             self._client.ping()
             self._socket.flush()
-            self._pinged = now
+            self._pinged = self._spoke = now
 
     def publish(self, message: "dict[str, Any]", topic: str = "") -> int:
         """Seal and send a message to `topic` under the site's root (default: this device's own `up`) at QoS 1.
@@ -375,7 +377,7 @@ class Link:
                 self._socket.poll_for(self._poller)
             self._poller.poll(ms)
         else:
-            time.sleep_ms(ms)
+            sleep_ms(ms)
 
     def close(self) -> None:
         """Say goodbye: a clean end sends no last will, so the state is set here."""

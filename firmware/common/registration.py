@@ -1,5 +1,6 @@
 """When to announce: after every new connection, until the manager has said yes, and again when it knows us no more."""
 
+from firmware.common.ticks import ticks_diff
 from shared import protocol
 
 try:
@@ -12,10 +13,9 @@ _LAST_MS = 30_000
 
 
 class Registration:
-    """`accepted`; `words` is the manager's last answer. Times are ticks; `ticks_diff` compares them."""
+    """`accepted`; `words` is the manager's last answer. Times are ticks."""
 
-    def __init__(self, ticks_diff: "Any") -> None:
-        self._diff = ticks_diff
+    def __init__(self) -> None:
         self._session = 0
         self._sent: int | None = None
         self._seqs: "list[int]" = []
@@ -30,7 +30,7 @@ class Registration:
             self._again()
         if not session or self.accepted:
             return False
-        return self._sent is None or self._diff(now_ms, self._sent) >= self._wait_ms
+        return self._sent is None or ticks_diff(now_ms, self._sent) >= self._wait_ms
 
     def _again(self) -> None:
         self.accepted = False

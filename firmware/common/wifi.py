@@ -1,5 +1,7 @@
 """Joining the network: Wi-Fi as a station, or the ESP32-POE's Ethernet. Asked often, never waits."""
 
+from firmware.common.ticks import ticks_diff
+
 try:
     from typing import Any  # for type checkers; the boards have no typing
 except ImportError:
@@ -9,20 +11,19 @@ _RETRY_MS = 20_000  # an ESP8266 needs up to about 10 s for a join; a new attemp
 
 
 class Wifi:
-    """Keeps a station joined. `wlan` is the board's station interface, `ticks_diff` its time module's function."""
+    """Keeps a station joined. `wlan` is the board's station interface."""
 
-    def __init__(self, wlan: "Any", ssid: str, password: str, ticks_diff: "Any") -> None:
+    def __init__(self, wlan: "Any", ssid: str, password: str) -> None:
         self._wlan = wlan
         self._ssid = ssid
         self._password = password
-        self._diff = ticks_diff
         self._tried: int | None = None
 
     def step(self, now_ms: int) -> bool:
         """Try to join when there is cause; True while joined."""
         if self._wlan.isconnected():
             return True
-        if self._tried is None or self._diff(now_ms, self._tried) > _RETRY_MS:
+        if self._tried is None or ticks_diff(now_ms, self._tried) > _RETRY_MS:
             self._tried = now_ms
             try:
                 self._wlan.active(True)

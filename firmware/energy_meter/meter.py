@@ -1,0 +1,248 @@
+"""The meter's work: ask each PZEM in turn, say what changed, say how the meter is. Never waits for anything."""
+
+import gc
+
+from firmware.common.modbus import GENERAL, ModbusError
+from firmware.common.pzem import Pzem, jump
+from firmware.common.registration import Registration
+from firmware.common.ticks import ticks_diff
+from firmware.energy_meter.settings import FIRMWARE
+from shared import protocol
+
+try:
+    from typing import Any  # for type checkers; the boards have no typing
+except ImportError:
+    pass
+
+_LOST_MS = 5000  # a PZEM that has not answered for so long is reported, and nothing of its old values is
+_STATUS_MS = 10_000
+
+
+class Phase:
+    """What is known of one phase."""
+
+    def __init__(self, pzem: Pzem) -> None:
+        self.pzem = pzem
+        self.reading: "Any" = None
+        self.suspect = ""
+        self.lost = False
+        self.fresh = False  # read since the last publication
+        self.asked: int | None = None
+        self.told_ma = 0
+        self.told_dw = 0
+        self.told_dv = 0
+
+
+class Meter:
+    """Polls, publishes, answers the manager. `link` as firmware.common.link.Link, `restart` starts the board anew."""
+
+    def __init__(self, config: "Any", bus: "Any", link: "Any", network: "Any", restart: "Any", now_ms: int) -> None:
+        self.config = config
+        self.link = link
+        self.network = network
+        self.bus = bus
+        count = config["phases"]
+        self.phases = [Phase(Pzem(bus, i + 1 if count > 1 else GENERAL)) for i in range(count)]
+        self.registration = Registration()
+        self.errors = 0
+        self.state = "starting"
+        self._restart = restart
+        self._turn = 0
+        self._asking: "Phase | None" = None
+        self._started = now_ms
+        self._second = now_ms
+        self.uptime_s = 0
+        self._period_s = config["busy_s"]
+        self._load_at: int | None = None
+        self._status_at: int | None = None
+        self._told: "tuple[str, list[str]]" = ("", [])
+        self._session = 0
+
+    def step(self, now_ms: int) -> None:
+        """One round; call it at least every few milliseconds."""
+        while ticks_diff(now_ms, self._second) >= 1000:
+            self._second += 1000
+            self.uptime_s += 1
+        if self._poll(now_ms):
+            self._publish_load(now_ms)
+        self._announce(now_ms)
+        self._publish_status(now_ms)
+        got = self.link.take()
+        while got is not None:
+            self._heard(got[1], now_ms)
+            got = self.link.take()
+
+    # -- measuring
+
+    def _poll(self, now_ms: int) -> bool:
+        """Ask or listen; True when a phase has just been read."""
+        phase = self._asking
+        if phase is None:
+            phase = self.phases[self._turn]
+            due = phase.asked is None or ticks_diff(now_ms, phase.asked) >= self.config["poll_ms"]
+            if due and self.bus.quiet(now_ms):
+                self._asking = phase
+                phase.asked = now_ms
+                phase.pzem.ask(now_ms)
+            return False
+        try:
+            reading = phase.pzem.answer(now_ms)
+            if reading is None:
+                return False
+        except ModbusError as e:
+            reading = None
+            self.errors += 1
+            self.last_error = e.what
+        self._asking = None
+        self._turn = (self._turn + 1) % len(self.phases)
+        old = phase.reading
+        if reading is not None:
+            phase.suspect = jump(old, reading, ticks_diff(reading.asked, old.asked)) if old else ""
+            phase.reading = reading
+            phase.fresh = True
+            phase.lost = False
+            return True
+        since = old.asked if old is not None else self._started
+        if ticks_diff(now_ms, since) > _LOST_MS:
+            phase.lost = True
+            phase.reading = None
+        return False
+
+    def _changed(self) -> bool:
+        limit_ma = self.config["threshold_ma"]
+        for p in self.phases:
+            r = p.reading
+            # 2.3 W a milliampere-hundred: the same threshold seen through 230 V, and 5 V of the mains itself.
+            if (
+                abs(r.current_ma - p.told_ma) >= limit_ma
+                or abs(r.power_dw - p.told_dw) * 100 >= limit_ma * 230
+                or abs(r.voltage_dv - p.told_dv) >= 50
+                or p.suspect
+            ):
+                return True
+        return False
+
+    def _publish_load(self, now_ms: int) -> None:
+        phases = self.phases
+        for p in phases:
+            if p.reading is None or not p.fresh:
+                return
+        if not self.registration.accepted:
+            return
+        if (
+            self._load_at is not None
+            and ticks_diff(now_ms, self._load_at) < self._period_s * 1000
+            and not self._changed()
+        ):
+            return
+        message = self.load(now_ms)
+        if self.link.publish(message):
+            self._load_at = now_ms
+            for p in phases:
+                p.fresh = False
+                p.told_ma, p.told_dw, p.told_dv = p.reading.current_ma, p.reading.power_dw, p.reading.voltage_dv
+
+    def load(self, now_ms: int) -> "dict[str, Any]":
+        """What is measured now, as the message for it; every phase must have a reading."""
+        read = [p.reading for p in self.phases]
+        message = {
+            "code": protocol.COUNTER_LOAD,
+            "current_ma": [r.current_ma for r in read],
+            "voltage_dv": [r.voltage_dv for r in read],
+            "power_w": [(r.power_dw + 5) // 10 for r in read],
+            "energy_wh": [r.energy_wh for r in read],
+            "pf_pct": [r.pf_pct for r in read],
+            "freq_mhz": read[0].freq_dhz * 100,
+            "age_ms": min(600_000, max([ticks_diff(now_ms, r.asked) for r in read])),
+        }
+        if any([p.suspect for p in self.phases]):
+            message["suspect"] = 1
+        return message
+
+    # -- talking
+
+    def faults(self) -> "list[str]":
+        """The names of what is wrong now, for status and display."""
+        return ["pzem_%d" % (i + 1) for i in range(len(self.phases)) if self.phases[i].lost]
+
+    def _announce(self, now_ms: int) -> None:
+        if not self.registration.due(self.link.session if self.link.connected else 0, now_ms):
+            return
+        if self.link.session != self._session:
+            self._session = self.link.session
+            self._status_at = None
+            # A manager may have started anew with the broker: until it says no car charges, one may.
+            self._period_s = self.config["busy_s"]
+        message = {
+            "code": protocol.NEW_COUNTER,
+            "id": self.config["id"],
+            "model": "PZEM-004T-v3",
+            "firmware": FIRMWARE,
+            "phases": len(self.phases),
+            "role": self.config["role"],
+        }
+        self.registration.sent(self.link.publish(message, protocol.HELLO), now_ms)
+
+    def _publish_status(self, now_ms: int) -> None:
+        faults = self.faults()
+        if len(faults) == len(self.phases):
+            self.state = "silent"
+        elif all([p.reading is not None for p in self.phases]):
+            self.state = "ok"
+        elif not faults and self.state != "silent":
+            self.state = "starting"
+        new = (self.state, faults)
+        if (
+            new == self._told
+            and self._status_at is not None
+            and ticks_diff(now_ms, self._status_at) < _STATUS_MS
+        ) or not self.registration.accepted:
+            return
+        message = {
+            "code": protocol.COUNTER_STATUS,
+            "state": self.state,
+            "faults": faults,
+            "rejected": self.link.rejected,
+            "uptime_s": self.uptime_s,
+            "errors": self.errors,
+        }
+        if hasattr(gc, "mem_free"):
+            gc.collect()
+            message["free"] = gc.mem_free()
+        rssi = self.network.rssi()
+        if rssi is not None:
+            message["rssi"] = rssi
+        if self.link.publish(message):
+            self._told = new
+            self._status_at = now_ms
+
+    def _heard(self, message: "dict[str, Any]", now_ms: int) -> None:
+        code = message["code"]
+        if code == protocol.REPLY:
+            self.registration.reply(message)
+        elif code == protocol.COMMAND:
+            if message["command"] == "reset":
+                self._restart()
+            elif message["command"] == "start":
+                self._period_s = self.config["busy_s"]
+            elif message["command"] == "stop":
+                self._period_s = self.config["calm_s"]
+        elif code == protocol.CONFIG_GET or code == protocol.CONFIG_SET:
+            self._setting(message)
+
+    def _setting(self, message: "dict[str, Any]") -> None:
+        import json
+
+        from firmware.common.config import ConfigError
+
+        name = message["name"]
+        answer = {"code": protocol.CONFIG_VALUE, "name": name, "result": "ok"}
+        try:
+            if message["code"] == protocol.CONFIG_SET:
+                self.config.change({name: json.loads(message["value"])})
+            answer["value"] = json.dumps(self.config.shown(name))
+        except ConfigError as e:
+            answer["result"] = "unknown" if e.what == "unknown" else "refused"
+        except (ValueError, OSError):
+            answer["result"] = "refused"
+        self.link.publish(answer)
