@@ -5,21 +5,18 @@ can read.
     duration = "0:20:00"            # or seconds
     start = 2022-09-14T23:20:00     # local time on the chart; left out: counted from 0
 
-    [site]                          # limit_a, policy, update_interval_s, phases, ... as in a site file
+    [site]                          # limit_a, policy, update_interval_s, phases: as in a site file
     limit_a = 30
     policy = "equal"
 
-    [breaker]                       # kind: mcb (curve, rated_a), icp (contract_a, q, k), linky, bands
-    kind = "mcb"
-    curve = "C"
-    rated_a = 32
-
-    [meter]                         # role house or grid; poll_s; lag_s: how old a value is when read
-    [network]                       # delay_ms = [low, high], loss and duplicate as shares
-    [house]                         # steps = [{at, a}] or recording = "tracebase" | "uci" | a file; from, scale
+    [breaker]                       # kind = "mcb" (curve, rated_a), "icp", "linky" or "bands"
+    [meter]                         # role "house" or "grid", poll_s, lag_s: age of a value read
+    [network]                       # delay_ms = [least, most], loss and duplicate as shares
+    [house]                         # steps = [{at, a}], or recording, from, scale, shift_days
+    [garage]                        # bays, garages: chargers and cars of a recorded garage
     [[charger]]                     # name, max_a, phases, wiring, failsafe_a, ...
     [[car]]                         # charger, max_a, phases, wants_kwh, events = [{at, do}]
-    [[event]]                       # at, do = "limit" | "policy" | "meter_silent" | ...
+    [[event]]                       # at, do = "limit", "policy", "meter_silent", ...
     [[mark]]                        # at, label, text: a moment to point out on the chart
 
 `load` reads one and refuses what cannot be meant with a `ScenarioError` that names the place and
@@ -39,6 +36,7 @@ from typing import Any
 
 from manager.core.breaker import Bands, Breaker, BreakerError, Icp, Linky, Mcb
 from shared.protocol import is_device_name
+from simulator.scenario_garage import visits
 
 SHIPPED = Path(__file__).parent / "scenarios"
 VOLTS = 230  # phase voltage of every simulated building
@@ -304,7 +302,10 @@ def parse(text: str, name: str, folder: Path = SHIPPED) -> Scenario:
     limit_a = site.whole("limit_a", None, 1, 1000)
     phases = site.whole("phases", 1, 1, 3)
     chargers = tuple(_charger(t, n, phases) for n, t in enumerate(top.tables("charger"), 1))
-    generated = _bays(top.table("garage"), phases, duration_ms)
+    start = top.get("start")
+    if start is not None and (not isinstance(start, dt.datetime) or start.tzinfo is not None):
+        raise ScenarioError("start", "must be a local date and time such as 2022-09-14T23:20:00")
+    generated = _bays(top.table("garage"), start, phases, duration_ms)
     chargers += generated[0]
     names = [c.name for c in chargers]
     if not chargers:
@@ -318,9 +319,6 @@ def parse(text: str, name: str, folder: Path = SHIPPED) -> Scenario:
         + generated[1]
     )
     _one_car_at_a_time(cars)
-    start = top.get("start")
-    if start is not None and (not isinstance(start, dt.datetime) or start.tzinfo is not None):
-        raise ScenarioError("start", "must be a local date and time such as 2022-09-14T23:20:00")
     scenario = Scenario(
         name=name,
         title=top.text("title", name),
@@ -578,11 +576,43 @@ def _mark(table: _Table) -> Mark:
 
 
 def _bays(
-    table: _Table, phases: int, duration_ms: int
+    table: _Table, start: dt.datetime | None, phases: int, duration_ms: int
 ) -> tuple[tuple[Charger, ...], tuple[Car, ...]]:
-    """[garage]: bays with the cars of a recorded one. Nothing where the scenario has no such
-    table.
-    """
+    """[garage]: one bay for each user of a recorded garage. Nothing where there is no such table."""
     if not table.raw:
         return (), ()
-    raise ScenarioError(table.where, "not built yet")
+    bays = table.whole("bays", None, 1, 60)
+    garages = table.get("garages", [])
+    if not isinstance(garages, list) or not all(isinstance(g, str) for g in garages):
+        raise ScenarioError(table.at("garages"), 'must be a list of names such as ["Bl2"]')
+    max_a = table.whole("max_a", 32, 6, 80)
+    if start is None:
+        raise ScenarioError("start", "is missing: a [garage] takes its cars from that date on")
+    table.done()
+    found = visits(garages, start, duration_ms // 1000, bays)
+    if not found:
+        raise ScenarioError(table.where, f"nobody charged there from {start} on")
+    users = list(dict.fromkeys(visit.user for visit in found))
+    chargers: list[Charger] = []
+    cars: list[Car] = []
+    for n in range(bays):
+        chargers.append(Charger(f"Bay-{n + 1}", max_a=max_a, wiring=(n % phases + 1,)))
+    for n, user in enumerate(users):
+        stays = [visit for visit in found if visit.user == user]
+        # What the recording needs: a car that took more than 3.7 kW on average has a 32 A charger.
+        hardest_w = max(v.energy_wh * 3600 / (v.leaves_s - v.arrives_s) for v in stays)
+        car_a = 32 if hardest_w > 16 * VOLTS else 16
+        cars += [
+            Car(
+                charger=f"Bay-{n + 1}",
+                name=user,
+                max_a=car_a,
+                phases=1,
+                wants_wh=stay.energy_wh,
+                follow_ms=1000,
+                departs_ms=stay.leaves_s * 1000,
+                events=((stay.arrives_s * 1000, "arrive"), (stay.leaves_s * 1000, "leave")),
+            )
+            for stay in stays
+        ]
+    return tuple(chargers), tuple(cars)
