@@ -1,4 +1,4 @@
-"""OMIE's two layouts, days of 23 and 25 hours, files that are not whole. Data: OMIE public files."""
+"""OMIE's two layouts, days of 23 and 25 hours, cut files. Data: OMIE public files."""
 
 from datetime import datetime
 from pathlib import Path
