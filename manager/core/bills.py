@@ -1,7 +1,7 @@
 """Bills: one per user and month, made of priced sessions; a wrong one is undone by a credit note.
 
-A bill is never changed once it has a number. Money is in 1/10000 of the currency (see tariffs); what
-is asked of the user is whole cents. The sums are laws: the lines of a bill add up to its net, its
+A bill is never changed once it has a number. Money is in 1/10000 of the currency (see tariffs);
+what is asked of the user is whole cents. The sums are laws: the lines of a bill add up to its net, its
 sessions' energy to what the meters counted.
 """
 
@@ -111,8 +111,8 @@ def make_bills(
 ) -> tuple[Bill, ...]:
     """One bill per user with sessions that ended in `month`, numbered in the users' order.
 
-    Every session is on exactly one bill. BillError if two currencies would meet on one, or a session
-    is given twice; TariffError if a price is missing. Nothing is numbered unless all can be.
+    Every session is on exactly one bill. BillError if two currencies would meet on one, or a
+    session is given twice; TariffError if a price is missing. Nothing is numbered unless all can be.
     """
     by_user: dict[str, list[Item]] = {}
     currencies: dict[str, set[str]] = {}
