@@ -1,8 +1,8 @@
 """Bills: one per user and month, made of priced sessions; a wrong one is undone by a credit note.
 
 A bill is never changed once it has a number. Money is in 1/10000 of the currency (see tariffs);
-what is asked of the user is whole cents. The sums are laws: the lines of a bill add up to its net, its
-sessions' energy to what the meters counted.
+what is asked of the user is whole cents. The sums are laws: the lines of a bill add up to its net,
+its sessions' energy to what the meters counted.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def make_bills(
     """One bill per user with sessions that ended in `month`, numbered in the users' order.
 
     Every session is on exactly one bill. BillError if two currencies would meet on one, or a
-    session is given twice; TariffError if a price is missing. Nothing is numbered unless all can be.
+    session is given twice; TariffError if a price is missing. All are numbered or none.
     """
     by_user: dict[str, list[Item]] = {}
     currencies: dict[str, set[str]] = {}
