@@ -94,6 +94,7 @@ class House:
     steps: tuple[tuple[int, tuple[int, ...]], ...] = ((0, (0,)),)
     recording: str = ""
     from_s: int = 0
+    shift_days: int = 0
     scale: float = 1.0
 
 
@@ -421,11 +422,12 @@ def _house(table: _Table, phases: int, folder: Path) -> House:
         raise ScenarioError(table.where, "has both steps and a recording: give one")
     from_s = table.time("from", 0) // 1000
     scale = table.number("scale", 1, 0, 1000)
+    shift_days = table.whole("shift_days", 0, 0, 365)
     if recording:
         if recording.endswith((".csv", ".csv.gz", ".txt.gz")):
             recording = str(folder / recording)
         table.done()
-        return House(((0, (0,) * phases),), recording, from_s, scale)
+        return House(((0, (0,) * phases),), recording, from_s, shift_days, scale)
     out: list[tuple[int, tuple[int, ...]]] = []
     for n, one in enumerate(steps if isinstance(steps, list) else [], 1):
         step = _Table(one, f"{table.at('steps')}[{n}]")

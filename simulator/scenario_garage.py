@@ -13,8 +13,7 @@ import gzip
 from dataclasses import dataclass
 from pathlib import Path
 
-DATA = Path(__file__).parent / "data"
-SESSIONS = DATA / "trondheim_residential_sessions_2018-12_2020-01.csv.gz"
+SESSIONS = Path(__file__).parent / "data" / "garages_trondheim_2019-11-11_6_weeks.csv.gz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +32,22 @@ def visits(garages: list[str], begin: dt.datetime, seconds: int, bays: int) -> l
     cut; a user's overlapping stays are cut so that one car stands there at a time.
     """
     found: dict[str, list[Visit]] = {}
-    with gzip.open(SESSIONS, "rt", encoding="latin-1", newline="") as f:
-        for row in csv.DictReader(f, delimiter=";"):
-            if garages and row["Garage_ID"] not in garages:
+    with gzip.open(SESSIONS, "rt", encoding="utf-8", newline="") as f:
+        f.readline()  # whose data it is
+        for row in csv.DictReader(f):
+            if garages and row["garage"] not in garages:
                 continue
-            try:
-                starts = dt.datetime.strptime(row["Start_plugin"], "%d.%m.%Y %H:%M")  # noqa: DTZ007
-                ends = dt.datetime.strptime(row["End_plugout"], "%d.%m.%Y %H:%M")  # noqa: DTZ007
-            except ValueError:
-                continue  # the recording has stays without an end
-            arrives_s = int((starts - begin).total_seconds())
-            leaves_s = int((ends - begin).total_seconds())
-            energy_wh = round(float(row["El_kWh"].replace(",", ".")) * 1000)
+            arrives_s = int((dt.datetime.fromisoformat(row["arrives"]) - begin).total_seconds())
+            leaves_s = int((dt.datetime.fromisoformat(row["leaves"]) - begin).total_seconds())
+            energy_wh = round(float(row["kwh"]) * 1000)
             if arrives_s < 0 or arrives_s >= seconds or energy_wh < 100:
                 continue
             # The times are whole minutes: some seconds apart, so that not all bays act in one instant.
-            arrives_s += int(row["session_ID"]) % 53
+            arrives_s += int(row["session"]) % 53
             leaves_s = min(leaves_s, seconds)
             if leaves_s - arrives_s >= 120:
-                found.setdefault(row["User_ID"], []).append(
-                    Visit(row["User_ID"], arrives_s, leaves_s, energy_wh)
-                )
+                user = row["user"]
+                found.setdefault(user, []).append(Visit(user, arrives_s, leaves_s, energy_wh))
     busiest = sorted(found, key=lambda user: (-len(found[user]), user))[:bays]
     out: list[Visit] = []
     for user in sorted(busiest):
