@@ -39,10 +39,6 @@ class ConfigError(ValueError):
         self.name = name
 
 
-def _default(kind: str, words: str) -> "Any":
-    return int(words or 0) if kind == "i" else words
-
-
 def _wrong(kind: str, low: str, high: str, value: "Any") -> str:
     """What is wrong with a value, or "" if nothing is."""
     if kind == "i":
@@ -79,15 +75,15 @@ def write_whole(path: str, text: str) -> None:
 
 
 class Config:
-    """The settings in the file `path`; a setting not in the file has its default, and one not in the table is kept."""
+    """The settings in the file `path`; a setting not in the file has its default, and one not in the table is kept.
+
+    A row is taken apart each time it is asked for: kept taken apart the table would fill an eighth of an ESP8266.
+    """
 
     def __init__(self, rows: "tuple[str, ...]" = (), path: str = "config.json") -> None:
         """Read the file; no file is an empty one. ConfigError if it is not JSON or holds a value its row refuses."""
         self._path = path
-        self._rows: "dict[str, tuple[str, str, str, str]]" = {}
-        for row in COMMON + rows:
-            name, kind, low, high, default = row.split(":", 4)
-            self._rows[name] = (kind, low, high, default)
+        self._rows = rows
         self._values: "dict[str, Any]" = {}
         try:
             with open(path) as f:
@@ -102,30 +98,37 @@ class Config:
             self._check(name, values[name])
         self._values = values
 
+    def _row(self, name: str) -> "list[str]":
+        """Name, kind, lowest, highest (or words), default; empty if there is no such setting."""
+        start = name + ":"
+        for rows in (COMMON, self._rows):
+            for row in rows:
+                if row.startswith(start):
+                    return row.split(":", 4)
+        return []
+
     def _check(self, name: str, value: "Any") -> None:
-        row = self._rows.get(name)
-        if row is None:
-            return
-        why = _wrong(row[0], row[1], row[2], value)
+        row = self._row(name)
+        why = _wrong(row[1], row[2], row[3], value) if row else ""
         if why:
             raise ConfigError("value", name, why)
 
     def __getitem__(self, name: str) -> "Any":
-        row = self._rows.get(name)
-        if row is None:
+        row = self._row(name)
+        if not row:
             raise ConfigError("unknown", name, "no such setting")
         if name in self._values:
             return self._values[name]
-        return _default(row[0], row[3])
+        return int(row[4]) if row[1] == "i" else row[4]
 
     def names(self) -> "list[str]":
         """Every setting of this board."""
-        return list(self._rows)
+        return [row.split(":", 1)[0] for row in COMMON + self._rows]
 
     def shown(self, name: str) -> "Any":
         """The value as people may see it: of a key or password only whether there is one."""
         value = self[name]
-        if self._rows[name][0] in "sk":
+        if self._row(name)[1] in "sk":
             return "***" if value else ""
         return value
 
@@ -133,11 +136,11 @@ class Config:
         """Check all, then keep and write all, or raise ConfigError and change nothing. Numbers may come as text."""
         new = self._values.copy()
         for name in changes:
-            row = self._rows.get(name)
-            if row is None:
+            row = self._row(name)
+            if not row:
                 raise ConfigError("unknown", name, "no such setting")
             value = changes[name]
-            if row[0] == "i" and type(value) is str:
+            if row[1] == "i" and type(value) is str:
                 try:
                     value = int(value)
                 except ValueError:

@@ -226,6 +226,7 @@ class Link:
             self._receivers[device + "/up"] = (device, protocol.Receiver(its_key))
         self._socket = _BoundedSocket(limit_ms, tls)
         self._limit_ms = limit_ms
+        self._quiet_ms = config["keepalive_s"] * 500  # half of it: a ping that is lost leaves time for another
         self._client: "Any" = None
         self._poller: "Any" = None
         self._inbox: "list[tuple[str, bytes]]" = []
@@ -329,7 +330,7 @@ class Link:
             elif ticks_diff(now, self._pinged) > self._limit_ms:
                 raise OSError(_TIMED_OUT)
         elif max(ticks_diff(now, self._socket.heard), ticks_diff(now, self._spoke)) > (
-            self._config["keepalive_s"] * 500
+            self._quiet_ms
         ):
             self._socket.begin()
             self._client.ping()

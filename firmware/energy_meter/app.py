@@ -31,11 +31,18 @@ def run() -> None:
 
 def measure(config: Config, boot: int) -> None:
     """Read, publish, answer; ends only by a restart."""
+    # The collector between imports: what one leaves behind would otherwise lie in the middle of the next one's room.
+    gc.collect()
     from firmware.common.link import Link
-    from firmware.common.modbus import Bus
-    from firmware.common.wifi import Wifi
+
+    gc.collect()
     from firmware.energy_meter.meter import Meter
 
+    gc.collect()
+    from firmware.common.modbus import Bus
+    from firmware.common.wifi import Wifi
+
+    gc.collect()
     network = Wifi(board.station(), config["wifi_ssid"], config["wifi_password"])
     link = Link(config, boot, board.uid())
     bus = Bus(board.pzem_uart(bool(config["uart_swap"])))

@@ -5,7 +5,7 @@ import gc
 from firmware.common.modbus import GENERAL, ModbusError
 from firmware.common.pzem import Pzem, jump
 from firmware.common.registration import Registration
-from firmware.common.ticks import ticks_diff
+from firmware.common.ticks import ticks_add, ticks_diff
 from firmware.energy_meter.settings import FIRMWARE
 from shared import protocol
 
@@ -52,6 +52,9 @@ class Meter:
         self._started = now_ms
         self._second = now_ms
         self.uptime_s = 0
+        # Asked for at every round; the rest is looked up when needed.
+        self._poll_ms = config["poll_ms"]
+        self._threshold_ma = config["threshold_ma"]
         self._period_s = config["busy_s"]
         self._load_at: int | None = None
         self._status_at: int | None = None
@@ -61,7 +64,7 @@ class Meter:
     def step(self, now_ms: int) -> None:
         """One round; call it at least every few milliseconds."""
         while ticks_diff(now_ms, self._second) >= 1000:
-            self._second += 1000
+            self._second = ticks_add(self._second, 1000)
             self.uptime_s += 1
         if self._poll(now_ms):
             self._publish_load(now_ms)
@@ -79,7 +82,7 @@ class Meter:
         phase = self._asking
         if phase is None:
             phase = self.phases[self._turn]
-            due = phase.asked is None or ticks_diff(now_ms, phase.asked) >= self.config["poll_ms"]
+            due = phase.asked is None or ticks_diff(now_ms, phase.asked) >= self._poll_ms
             if due and self.bus.quiet(now_ms):
                 self._asking = phase
                 phase.asked = now_ms
@@ -109,7 +112,7 @@ class Meter:
         return False
 
     def _changed(self) -> bool:
-        limit_ma = self.config["threshold_ma"]
+        limit_ma = self._threshold_ma
         for p in self.phases:
             r = p.reading
             # 2.3 W a milliampere-hundred: the same threshold seen through 230 V, and 5 V of the mains itself.
