@@ -81,7 +81,7 @@ persistence_location /var/lib/mosquitto/
 log_dest syslog
 connection_messages true
 set_tcp_nodelay true
-# Devices send at most {protocol.MAX_BYTES} bytes; what the manager tells home automation is longer.
+# Devices send at most {protocol.MAX_BYTES} bytes; the manager's to home automation are longer.
 message_size_limit 16384
 max_inflight_messages 2000
 max_queued_messages 20000

@@ -83,7 +83,7 @@ def _usage(*, signs: bool) -> x509.KeyUsage:
 def issue(
     authority: Credential, common_name: str, now: datetime, hosts: tuple[str, ...] = ()
 ) -> Credential:
-    """A certificate of this authority: a server's if `hosts` (names, addresses), else a client's."""
+    """A certificate of ours: a server's for `hosts` (names, addresses), or a client's."""
     try:
         ca = x509.load_pem_x509_certificate(authority.certificate)
         ca_key = serialization.load_pem_private_key(authority.key, None)
