@@ -1,7 +1,8 @@
 """Fetch umqtt.simple into .deps/, for the boards that are simulated.
 
-A real board carries it frozen in its firmware. The simulated ones need the file, and pip cannot install it: its
-source distribution has no setup.py. So it is downloaded by name and version and checked against its known SHA-256.
+A real board carries it frozen in its firmware. The simulated ones need the file, and pip cannot
+install it: its source distribution has no setup.py. So it is downloaded by name and version and
+checked against its known SHA-256.
 """
 
 import hashlib
