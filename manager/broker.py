@@ -1,12 +1,13 @@
-"""The MQTT broker for those who have none running: mosquitto where it is installed, else the one in a wheel.
+"""The MQTT broker for those who have none: mosquitto where installed, else the one in a wheel.
 
-A building in service runs Debian's mosquitto as a service, with passwords and an ACL. This is for trying the system
-and for its tests: one listener on this machine, no passwords.
+A building in service runs Debian's mosquitto as a service, with passwords and an ACL. This is
+for trying the system and for its tests: one listener on this machine, no passwords.
 """
 
 from __future__ import annotations
 
 import getpass
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -21,8 +22,9 @@ from manager.process import Child, ProcessError
 if TYPE_CHECKING:
     from pathlib import Path
 
-# How many messages the broker hands the manager before the first is acknowledged. The manager acknowledges after its
-# commit, a batch at a time; with mosquitto's default of 20 a batch's length would become the delay of the 21st reading.
+# How many messages the broker hands the manager before the first is acknowledged. The manager
+# acknowledges after its commit, a batch at a time; with mosquitto's default of 20 a batch's
+# length would become the delay of the 21st reading.
 _INFLIGHT = 2000
 
 
@@ -40,7 +42,7 @@ class Broker:
         self.child = child
 
     def stop(self) -> None:
-        """End it; its persistent sessions are in its folder for the next start (mosquitto only)."""
+        """End it; mosquitto finds its persistent sessions in its folder at the next start."""
         self.child.end()
 
 
@@ -58,9 +60,9 @@ def mosquitto() -> str | None:
 
 
 def start(folder: Path, host: str = "127.0.0.1", port: int = 0, kind: str = "") -> Broker:
-    """Start a broker with its files in `folder`; port 0 takes a free one; kind "mosquitto", "iotcore" or "" for the best.
+    """Start a broker with its files in `folder`; BrokerError says why not.
 
-    Raises BrokerError with the reason in words.
+    Port 0 takes a free one; kind is "mosquitto", "iotcore" or "" for the best there is.
     """
     folder.mkdir(parents=True, exist_ok=True)
     program = mosquitto() if kind in ("", "mosquitto") else None
@@ -69,7 +71,9 @@ def start(folder: Path, host: str = "127.0.0.1", port: int = 0, kind: str = "") 
     if program is None and importlib.util.find_spec("iotcore") is None:
         raise BrokerError("no MQTT broker: apt install mosquitto, or pip install iotcore")
     if port and _listens(host, port):
-        raise BrokerError(f"{host}:{port} is taken: another program listens there; name another port")
+        raise BrokerError(
+            f"{host}:{port} is taken: another program listens there; name another port"
+        )
     for attempt in range(5):
         chosen = port or free_port(host)
         try:
@@ -77,7 +81,7 @@ def start(folder: Path, host: str = "127.0.0.1", port: int = 0, kind: str = "") 
                 return _mosquitto(program, folder, host, chosen)
             return _iotcore(folder, host, chosen)
         except ProcessError as e:
-            if port or attempt == 4:  # else somebody took the free port between our look and the broker's
+            if port or attempt == 4:  # else somebody took the free port since we looked
                 raise BrokerError(f"no MQTT broker on {host}:{chosen}: {e}") from e
     raise AssertionError("unreachable")
 
@@ -99,8 +103,8 @@ def _mosquitto(program: str, folder: Path, host: str, port: int) -> Broker:
         "connection_messages false",
     ]
     if os.geteuid() == 0:
-        # Started as root it would become the user mosquitto: then it cannot read a folder of root's, and by changing its
-        # user it loses the kernel's promise to end it with us.
+        # Started as root it would become the user mosquitto: then it cannot read a folder of
+        # root's, and by changing its user it loses the kernel's promise to end it with us.
         lines.append(f"user {getpass.getuser()}")
     conf.write_text("\n".join(lines) + "\n")
     child = Child("mosquitto", [program, "-c", str(conf)], folder / "broker.log")
@@ -109,16 +113,18 @@ def _mosquitto(program: str, folder: Path, host: str, port: int) -> Broker:
 
 
 def _mosquitto_version(program: str) -> str:
-    said = subprocess.run([program, "-h"], capture_output=True, text=True, check=False).stdout.split()
+    said = subprocess.run(
+        [program, "-h"], capture_output=True, text=True, check=False
+    ).stdout.split()
     return said[2] if len(said) > 2 and said[1] == "version" else ""
 
 
 def _iotcore(folder: Path, host: str, port: int) -> Broker:
-    from importlib.metadata import version
-
-    child = Child("iotcore", [sys.executable, "-m", "iotcore", "--listen", host, "--port", str(port)], folder / "broker.log")
+    command = [sys.executable, "-m", "iotcore", "--listen", host, "--port", str(port)]
+    child = Child("iotcore", command, folder / "broker.log")
     _wait_for(child, host, port)
-    return Broker(f"iotcore {version('iotcore')} (no access control; mosquitto is not installed)", host, port, child)
+    name = f"iotcore {importlib.metadata.version('iotcore')} (no access control)"
+    return Broker(name, host, port, child)
 
 
 def _wait_for(child: Child, host: str, port: int, within_s: float = 10.0) -> None:

@@ -1,7 +1,7 @@
-"""paho-mqtt on the asyncio loop: connected for as long as it runs, acknowledging only what its caller says is kept.
+"""paho-mqtt on the asyncio loop, acknowledging only what its caller says is kept.
 
-The socket is driven from the loop itself and not from paho's thread: a lease goes out in the same turn of the loop in
-which the reading came in, with no other thread to wait for.
+The socket is driven from the loop itself and not from paho's thread: a lease goes out in the
+same turn of the loop in which the reading came in, with no other thread to wait for.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEEPALIVE_S = 10
-_RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # a broker on the same Pi is back within a second or two
+_RETRY_S = (
+    0.05,
+    0.1,
+    0.2,
+    0.5,
+    1.0,
+    2.0,
+)  # a broker on the same Pi is back within a second or two
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +45,23 @@ class Arrival:
 
 
 class Link:
-    """The manager's connection to the broker, under a fixed client id so that the broker keeps what it missed.
+    """The manager's connection, under a fixed client id: the broker keeps what it missed.
 
-    `on_message` runs on the loop for every message, `on_change` at every connect (True) and loss (False).
+    `on_message` runs on the loop for every message, `on_change` at every connect (True) and
+    loss (False).
     """
 
     def __init__(
-        self, host: str, port: int, client_id: str, topics: Sequence[str], state_topic: str,
-        on_message: Callable[[Arrival], None], on_change: Callable[[bool], None],
-        username: str = "", password: str = "",
+        self,
+        host: str,
+        port: int,
+        client_id: str,
+        topics: Sequence[str],
+        state_topic: str,
+        on_message: Callable[[Arrival], None],
+        on_change: Callable[[bool], None],
+        username: str = "",
+        password: str = "",
     ) -> None:
         self.host = host
         self.port = port
@@ -59,11 +74,16 @@ class Link:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lost = asyncio.Event()
         c = self._client = Client(
-            CallbackAPIVersion.VERSION2, client_id, clean_session=False,
-            protocol=MQTTProtocolVersion.MQTTv311, manual_ack=True)
+            CallbackAPIVersion.VERSION2,
+            client_id,
+            clean_session=False,
+            protocol=MQTTProtocolVersion.MQTTv311,
+            manual_ack=True,
+        )
         if username:
             c.username_pw_set(username, password)
-        c.max_inflight_messages_set(2000)  # one lease to each charger of a large site must not wait for another's echo
+        # A lease to one charger of a large site must not wait for another's acknowledgement.
+        c.max_inflight_messages_set(2000)
         c.will_set(state_topic, b"offline", 1, retain=True)
         c.on_connect = self._connected
         c.on_disconnect = self._disconnected
@@ -74,15 +94,17 @@ class Link:
         c.on_socket_unregister_write = self._no_write
 
     async def run(self) -> None:
-        """Connect, stay connected, come back after every loss; until cancelled, then say goodbye."""
+        """Connect, and come back after every loss; until cancelled, then say goodbye."""
         self._loop = asyncio.get_running_loop()
         failed = 0
         try:
             while True:
                 self._lost.clear()
                 try:
-                    # connect() resolves names and waits for TCP: off the loop. What it calls back is passed to the loop.
-                    await self._loop.run_in_executor(None, self._client.connect, self.host, self.port, KEEPALIVE_S)
+                    # It looks up names and waits for TCP: off the loop.
+                    await asyncio.to_thread(
+                        self._client.connect, self.host, self.port, KEEPALIVE_S
+                    )
                     while not self._lost.is_set():
                         with contextlib.suppress(TimeoutError):
                             await asyncio.wait_for(self._lost.wait(), 1)
@@ -90,7 +112,7 @@ class Link:
                         failed = 0 if self.connected else failed
                 except OSError as e:
                     if not failed:
-                        log.warning("no MQTT broker at %s:%d (%s), trying again", self.host, self.port, e)
+                        log.warning("no MQTT broker at %s:%d (%s)", self.host, self.port, e)
                 await asyncio.sleep(_RETRY_S[min(failed, len(_RETRY_S) - 1)])
                 failed += 1
         finally:
@@ -105,14 +127,14 @@ class Link:
             self._client.loop_write()
 
     def publish(self, topic: str, data: bytes, *, retain: bool = False) -> bool:
-        """Send at QoS 1. False if there is no broker now: a lease is worth nothing later, so nothing is kept for then."""
+        """Send at QoS 1. False with no broker: nothing is kept, a lease is worth nothing later."""
         if not self.connected:
             return False
         self._client.publish(topic, data, 1, retain)
         return True
 
     def acknowledge(self, arrival: Arrival) -> None:
-        """Tell the broker it may forget this message. What came on an earlier connection is left: it comes again."""
+        """Let the broker forget this message. One of an earlier connection comes again anyway."""
         if arrival.qos and self.connected and arrival.connection == self.connection:
             self._client.ack(arrival.mid, arrival.qos)
 
@@ -129,28 +151,28 @@ class Link:
         else:
             self._loop.call_soon_threadsafe(call, *args)
 
-    def _opened(self, client: Client, userdata: Any, sock: Any) -> None:
-        # Without this an answer that follows an acknowledgement waits 40 ms (Nagle against the delayed ACK).
+    def _opened(self, client: Client, _: Any, sock: Any) -> None:
+        # Or an answer that follows an acknowledgement waits 40 ms: Nagle against the delayed ACK.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         assert self._loop is not None
         self._on_loop(self._loop.add_reader, sock, client.loop_read)
 
-    def _closed(self, client: Client, userdata: Any, sock: Any) -> None:
+    def _closed(self, _client: Client, _: Any, sock: Any) -> None:
         assert self._loop is not None
         if sock.fileno() >= 0:
             self._on_loop(self._loop.remove_reader, sock.fileno())
             self._on_loop(self._loop.remove_writer, sock.fileno())
         self._on_loop(self._lose)
 
-    def _want_write(self, client: Client, userdata: Any, sock: Any) -> None:
+    def _want_write(self, client: Client, _: Any, sock: Any) -> None:
         assert self._loop is not None
         self._on_loop(self._loop.add_writer, sock, client.loop_write)
 
-    def _no_write(self, client: Client, userdata: Any, sock: Any) -> None:
+    def _no_write(self, _client: Client, _: Any, sock: Any) -> None:
         assert self._loop is not None
         self._on_loop(self._loop.remove_writer, sock)
 
-    def _connected(self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+    def _connected(self, client: Client, _: Any, _flags: Any, reason: Any, _more: Any) -> None:
         if reason.is_failure:
             log.error("the MQTT broker at %s:%d refuses us: %s", self.host, self.port, reason)
             return
@@ -161,7 +183,7 @@ class Link:
         self.publish(self._state_topic, b"online", retain=True)
         self._on_change(True)
 
-    def _disconnected(self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+    def _disconnected(self, *_: Any) -> None:
         self._on_loop(self._lose)
 
     def _lose(self) -> None:
@@ -171,16 +193,25 @@ class Link:
             self._on_change(False)
         self._lost.set()
 
-    def _arrived(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
+    def _arrived(self, _client: Client, _: Any, message: MQTTMessage) -> None:
         try:
             topic = message.topic
-        except UnicodeDecodeError:  # a topic is UTF-8 by MQTT's rules, but the check is the broker's
+        except (
+            UnicodeDecodeError
+        ):  # a topic is UTF-8 by MQTT's rules, but the check is the broker's
             topic = ""
-        arrival = Arrival(topic, bytes(message.payload), message.retain, message.qos, message.mid, self.connection)
+        arrival = Arrival(
+            topic,
+            bytes(message.payload),
+            message.retain,
+            message.qos,
+            message.mid,
+            self.connection,
+        )
         try:
             self._on_message(arrival)
         except Exception:
-            # One message we have a defect for must not take the others' leases with it. It is acknowledged, or it would
-            # come again at every connection.
+            # A message we have a defect for must not take the others' leases with it; and it
+            # would come again at every connection if it were not acknowledged.
             log.exception("message on %s not handled", topic)
             self.acknowledge(arrival)

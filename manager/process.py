@@ -20,7 +20,7 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class ProcessError(RuntimeError):
-    """A child that did not start, or ended before it should; the words end with its log's last lines."""
+    """A child that did not start or ended too early; the words end with its log's last lines."""
 
 
 def _end_with(parent: int) -> None:
@@ -31,21 +31,30 @@ def _end_with(parent: int) -> None:
 
 
 class Child:
-    """A process of its own process group, with its output in `log`; SIGTERM reaches it when this process dies.
+    """A process in a group of its own, output in `log`; it gets SIGTERM when this process dies.
 
-    Start it from a thread that lives as long as the process: Linux sends the signal when the *thread* ends.
+    Start it from a thread that lives as long as the process: the signal comes when that ends.
     """
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self.log = log
         parent = os.getpid()
         with log.open("ab") as out:
             try:
                 self._popen = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=None if env is None else dict(env),
-                    # A terminal's Ctrl-C goes to the foreground group: ours alone, so that we end our children in order.
-                    start_new_session=True, preexec_fn=lambda: _end_with(parent))
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    env=None if env is None else dict(env),
+                    # A terminal's Ctrl-C goes to the foreground group: ours alone, so that we
+                    # end our children in order.
+                    start_new_session=True,
+                    preexec_fn=lambda: _end_with(parent),  # noqa: PLW1509 - two system calls
+                )
             except OSError as e:
                 raise ProcessError(f"{name}: cannot start {command[0]}: {e.strerror}") from e
         self.pid = self._popen.pid
@@ -57,8 +66,15 @@ class Child:
     def words(self) -> str:
         """How it ended, with the tail of its log."""
         status = self.status()
-        how = "is running" if status is None else (
-            f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}")
+        how = (
+            "is running"
+            if status is None
+            else (
+                f"was ended by {signal.Signals(-status).name}"
+                if status < 0
+                else f"ended with status {status}"
+            )
+        )
         return f"{self.name} {how}\n{self.tail()}".rstrip()
 
     def tail(self, lines: int = 12) -> str:
@@ -84,13 +100,13 @@ class Child:
         self._popen.wait()
 
     def _signal(self, number: int) -> None:
-        # The group outlives its leader if a grandchild does, so it is signalled even after the leader has gone.
+        # The group outlives its leader if a grandchild does: signalled even with the leader gone.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
 
 def wait_until_ended(children: Sequence[Child], within_s: float) -> None:
-    """Ask all at once, then wait for all: ending ten children takes as long as the slowest, not the sum."""
+    """Ask all at once, then wait for all: ending ten takes as long as the slowest, not the sum."""
     for child in children:
         child.terminate()
     deadline = time.monotonic() + within_s
