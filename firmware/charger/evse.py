@@ -73,6 +73,7 @@ class Settings:
         self.residual_retry = False  # try again 15 min after a residual current, at most 4 times
         self.simplified_10a = False  # a car that goes from A to C directly gets at most 10 A
         self.wake_up = True
+        self.calibrated = True  # the ADC of the pilot has been
 
 
 class Inputs:
@@ -313,7 +314,7 @@ class Evse:
         self._derating = Derating(settings.max_a)
         self.sensor_bad = False
         # Self-test.
-        self.test = SelfTest()
+        self.test = SelfTest(settings.calibrated)
         self.failure = ""
         self.proven = False
         self._booted = False

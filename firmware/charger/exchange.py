@@ -1,0 +1,122 @@
+"""What the two lanes tell each other: one record each way, copied under a lock that is held for nothing else.
+
+Lists in a record are replaced, never changed in place, so a copied reference stays what it was.
+"""
+
+import _thread
+
+try:
+    from typing import Any  # for type checkers; the boards have no typing
+except ImportError:
+    pass
+
+
+class Orders:
+    """From the network lane: what may be offered. `limit_a` counts before `until_ms` (-1: always), `else_a` after it."""
+
+    def __init__(self) -> None:
+        self.limit_a = 0
+        self.until_ms = 0
+        self.else_a = 0
+        self.lease = 0  # its number
+        self.allowed = True
+        self.present = False
+        self.clear = ""
+        self.service = False
+        self.stop = False  # open and stay open: an update or a restart is coming
+
+    def copy(self, o: "Orders") -> None:
+        """Become like `o`."""
+        self.limit_a = o.limit_a
+        self.until_ms = o.until_ms
+        self.else_a = o.else_a
+        self.lease = o.lease
+        self.allowed = o.allowed
+        self.present = o.present
+        self.clear = o.clear
+        self.service = o.service
+        self.stop = o.stop
+
+    def amps(self, now_ms: int) -> int:
+        """What may be offered now, A."""
+        if self.stop:
+            return 0
+        return self.limit_a if self.until_ms < 0 or now_ms < self.until_ms else self.else_a
+
+
+class Report:
+    """From the safety lane: how the charger is."""
+
+    def __init__(self) -> None:
+        self.state = "F1"
+        self.offer_a = 0
+        self.contactor = False
+        self.plugged = False
+        self.cap_a = 0
+        self.why = ""
+        self.faults: "list[str]" = []
+        self.lease = 0  # the newest one it acts on
+        self.load: "list[int]" = []  # own meter: mA, dV, W, Wh, pf %, of each phase in turn
+        self.freq_mhz = 0
+        self.load_ms = 0  # when the oldest of it was asked for
+        self.loads = 0  # raised with every new reading
+        self.suspect = False
+        self.meter_lost = False
+        self.high_mv = 0
+        self.low_mv = 0
+        self.temperature_c = -273
+        self.worst_ms = 0  # longest time between two steps since start
+        self.cleared = 0  # raised when `clear` was acted on
+
+    def copy(self, o: "Report") -> None:
+        """Become like `o`."""
+        self.state = o.state
+        self.offer_a = o.offer_a
+        self.contactor = o.contactor
+        self.plugged = o.plugged
+        self.cap_a = o.cap_a
+        self.why = o.why
+        self.faults = o.faults
+        self.lease = o.lease
+        self.load = o.load
+        self.freq_mhz = o.freq_mhz
+        self.load_ms = o.load_ms
+        self.loads = o.loads
+        self.suspect = o.suspect
+        self.meter_lost = o.meter_lost
+        self.high_mv = o.high_mv
+        self.low_mv = o.low_mv
+        self.temperature_c = o.temperature_c
+        self.worst_ms = o.worst_ms
+        self.cleared = o.cleared
+
+
+class Exchange:
+    """The place where the records lie. The safety lane never waits here: what it cannot get now it gets next time."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._lock: "Any" = _thread.allocate_lock()
+        self._orders = Orders()
+        self._orders.copy(orders)
+        self._report = Report()
+
+    def swap(self, report: Report, orders: Orders) -> bool:
+        """The safety lane: leave a report, take the orders; False if the other lane was just here."""
+        if not self._lock.acquire(0):
+            return False
+        self._report.copy(report)
+        orders.copy(self._orders)
+        self._lock.release()
+        return True
+
+    def order(self, orders: Orders) -> None:
+        """The network lane leaves orders."""
+        self._lock.acquire()
+        self._orders.copy(orders)
+        self._lock.release()
+
+    def read(self, report: Report) -> None:
+        """The network lane takes the report."""
+        self._lock.acquire()
+        report.copy(self._report)
+        self._lock.release()

@@ -1,0 +1,76 @@
+"""The charger's own rows of the settings table (see firmware/common/config.py)."""
+
+from firmware.charger.evse import Settings
+
+try:
+    from typing import Any  # for type checkers; the boards have no typing
+except ImportError:
+    pass
+
+FIRMWARE = "0.1.0"
+ROWS = (
+    "counter:d:0:24:",  # the meter it hangs under
+    "board:e:0:esp32|esp32_poe:esp32",  # which pins_*.py
+    "phases:i:1:3:1",
+    "wiring:t:0:5:",  # building phase on each of its phases, as 1,2,3; empty: 1, 2, 3 in order
+    "min_a:i:6:80:6",
+    "max_a:i:6:80:32",  # cable, contactor and circuit
+    "failsafe_a:i:0:80:0",  # offered when the lease has run out; 0 pauses
+    "mode:e:0:managed|intelligent|manual:managed",
+    "manual_a:i:0:80:16",  # mode manual: this much
+    "contracted_a:i:0:200:0",  # mode intelligent: what the building may take, per phase
+    "buffer_a:i:0:50:3",  # mode intelligent: left unused
+    "schedule:t:0:160:",  # when charging is allowed; empty: always (see schedule.py)
+    "access:e:0:free|card:free",  # who may charge
+    "list_key:k:0:64:",  # tells a card's number to the list's hashes; empty: `key`
+    "picc_key:k:0:16:",  # NTAG 424 DNA: decrypts what the card says it is
+    "sun_key:k:0:16:",  # NTAG 424 DNA: checks its signature
+    "nfc:e:0:none|i2c|spi|uart:none",
+    "own_meter:i:0:1:1",  # PZEM-004T on the supply side, one a phase
+    "detachable:i:0:1:0",  # 1: a socket; the cable's rating is read
+    "ventilation:i:0:1:0",  # 1: the room is ventilated, cars in state D are charged
+    "mains_sense:i:0:1:1",  # 1: the voltage after the contactor is sensed
+    "nominal_v:i:100:400:230",
+    "start_delay_s:i:0:1800:600",  # after a power cut with a car plugged in: a random time up to this
+    "resume_s:i:0:600:60",
+    "change_ms:i:0:10000:5000",
+    "residual_retry:i:0:1:0",
+    "simplified_10a:i:0:1:0",
+    "wake_up:i:0:1:1",
+    "pilot_high_mv:i:0:3300:0",  # ADC's voltage with the line at +12 V; 0: not calibrated
+    "pilot_low_mv:i:0:3300:0",  # and at -12 V
+    "portal_password:s:0:64:",  # of the page at the access point
+    "emoncms_url:t:0:96:",
+)
+
+
+def evse_settings(config: "Any", random_32: "Any") -> Settings:
+    """The state machine's settings out of the configuration; `random_32()` gives 32 random bits."""
+    s = Settings()
+    s.max_a = config["max_a"]
+    s.ventilation = bool(config["ventilation"])
+    s.detachable = bool(config["detachable"])
+    s.mains_sense = bool(config["mains_sense"])
+    s.nominal_dv = config["nominal_v"] * 10
+    s.resume_ms = config["resume_s"] * 1000
+    s.change_ms = config["change_ms"]
+    s.residual_retry = bool(config["residual_retry"])
+    s.simplified_10a = bool(config["simplified_10a"])
+    s.wake_up = bool(config["wake_up"])
+    s.calibrated = config["pilot_high_mv"] - config["pilot_low_mv"] >= 1000
+    delay = config["start_delay_s"] * 1000
+    if delay:
+        s.start_delay_ms = (random_32() & 0x3FFFFFFF) % delay
+        s.voltage_delay_ms = (random_32() & 0x3FFFFFFF) % delay
+    return s
+
+
+def wiring(config: "Any") -> "list[int]":
+    """The building's phase on each of the charger's phases."""
+    text = config["wiring"]
+    phases = config["phases"]
+    out = []
+    for word in text.split(","):
+        if word in ("1", "2", "3") and int(word) not in out:
+            out.append(int(word))
+    return out[:phases] if len(out) >= phases else [1, 2, 3][:phases]
