@@ -30,11 +30,11 @@ def required() -> bool:
 
 
 def real_part(name: str) -> str:
-    """The path of program `name`; without it the test is skipped, or fails where it is required."""
+    """The path of program `name`; without it the test is skipped, or fails where required."""
     found = find(name)
-    if found is not None:
-        return found
-    missing(f"real part missing: {name} is not installed")
+    if found is None:
+        missing(f"real part missing: {name} is not installed")
+    return found
 
 
 def missing(words: str) -> NoReturn:

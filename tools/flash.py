@@ -75,9 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not given.firmware:
             raise ToolError("no firmware is named: FIRMWARE=file.bin (MicroPython for the board)")
         check_image(Path(given.firmware), board)
-        flash(
-            board, port(given.port), Path(given.firmware), erase=given.erase, baud=given.baud
-        )
+        flash(board, port(given.port), Path(given.firmware), erase=given.erase, baud=given.baud)
     except ToolError as error:
         print(f"flash: {error}", file=sys.stderr)
         return 1

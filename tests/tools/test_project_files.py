@@ -1,0 +1,111 @@
+"""The files a stranger's first two commands hang on: locks, Makefile, set-up."""
+
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tools import umqtt
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+TARGETS = (
+    "setup",
+    "demo",
+    "test",
+    "lint",
+    "bench",
+    "soak",
+    "lock",
+    "flash",
+    "deploy",
+    "repl",
+    "clean",
+)
+
+
+def pins(lock: str) -> dict[str, list[str]]:
+    """Requirement line -> its hashes."""
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in (ROOT / lock).read_text().splitlines():
+        if line.startswith("    --hash="):
+            found[name].append(line.strip(" \\").removeprefix("--hash="))
+        else:
+            name = line.rstrip(" \\")
+            found[name] = []
+    return found
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_holds_pins_and_hashes_and_nothing_else(lock: str) -> None:
+    for requirement, hashes in pins(lock).items():
+        assert re.match(r"[a-z0-9.-]+==[\w.!+]+( ; .+)?$", requirement), requirement
+        assert hashes, f"{requirement} has no hash"
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", each) for each in hashes)
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_names_no_address_and_no_place(lock: str) -> None:
+    text = (ROOT / lock).read_text()
+    assert "://" not in text
+    assert not re.search(r"(^|\s)(-i|-f|-e|--[a-gi-z][a-z-]+|file:|/)", text)
+
+
+def test_the_locks_cover_what_the_project_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    asked = {"requirements.lock": project["dependencies"]}
+    asked["requirements-dev.lock"] = sum(extras.values(), project["dependencies"])
+    for lock, requirements in asked.items():
+        locked = {requirement.partition("==")[0] for requirement in pins(lock)}
+        named = {re.split(r"[\[<>=;! ]", each, maxsplit=1)[0] for each in requirements}
+        assert named - {project["name"]} <= locked
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_make_has_the_target(target: str) -> None:
+    command = ["make", "--dry-run", target, f"PYTHON={ROOT}/.venv/bin/python"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_make_alone_lists_the_targets() -> None:
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = re.findall(r"^  make (\w+) ", done.stdout, re.MULTILINE)
+    assert set(TARGETS) <= set(listed)
+
+
+def test_set_up_says_what_it_skips_and_goes_on() -> None:
+    env = dict(os.environ, IEVCC_NO_APT="1")
+    command = ["tools/setup.sh", "system", "no-such-part"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "SKIPPED no-such-part" in done.stdout
+    assert "sudo apt-get install no-such-part" in done.stdout
+
+
+def test_set_up_refuses_an_old_python_in_plain_words(tmp_path: Path) -> None:
+    old = tmp_path / "python3"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    env = dict(os.environ, PYTHON=str(old))
+    command = ["tools/setup.sh", "environment"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Python 3.11 or newer is needed" in done.stderr
+
+
+def test_another_umqtt_than_the_known_one_is_not_unpacked(tmp_path: Path) -> None:
+    archive = tmp_path / "micropython-umqtt.simple-1.3.4.tar.gz"
+    archive.write_bytes(b"something else")
+    with pytest.raises(umqtt.FetchError, match="SHA-256"):
+        umqtt.unpack(archive, tmp_path)
+    assert not (tmp_path / "umqtt").exists()
+
+
+def test_umqtt_is_there_after_set_up() -> None:
+    assert b"class MQTTClient" in (umqtt.DEPS / "umqtt" / "simple.py").read_bytes()
