@@ -1,0 +1,133 @@
+"""Who may charge: users, their cards and rights, and the verdict on a card held to a reader.
+
+A card's number is never kept: only its HMAC with the site's own secret, so that neither a copied
+database nor the list on a charger gives cards away (see `card_mark`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from manager.core.site import Window
+from shared import protocol
+
+MARK_DIGITS = 16  # 64 bits: two of 10,000 cards meet once in 10**11 sites; fits the wire's word
+LIST_PART = 8  # marks in one card_list message
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """One who pays. Limits are None where there is none.
+
+    `windows` are minutes of the local week in which the user may charge, at most so many amperes;
+    empty: always. `chargers` empty: all.
+    """
+
+    id: str
+    name: str
+    active: bool = True
+    max_a: int | None = None
+    priority: int = 0
+    windows: tuple[Window, ...] = ()
+    quota_wh: int | None = None  # a month
+    chargers: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """`mark` stands for the number. `last_count`: an NTAG 424 DNA card's counter; it only rises."""
+
+    mark: str
+    user: str
+    active: bool = True
+    last_count: int | None = None  # None: a card known by its number alone
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the charger is told. `word` is one of the wire's verdicts; `max_a` 0 when refused."""
+
+    word: str
+    why: str
+    user: str = ""
+    max_a: int = 0
+    priority: int = 0
+
+
+def card_mark(secret: bytes, number: bytes) -> str:
+    """What stands for a card's number in the database and in a charger's list."""
+    if not 4 <= len(number) <= 10:
+        raise ValueError(f"a card's number has 4 to 10 bytes, not {len(number)}")
+    return hmac.new(secret, number, hashlib.sha256).hexdigest()[:MARK_DIGITS]
+
+
+def judge(
+    card: Card | None,
+    users: Mapping[str, User],
+    charger: str,
+    minute: int,
+    used_wh: int,
+    busy_with: str = "",
+) -> Verdict:
+    """May this card charge here now? `minute` of the local week; `used_wh` by its user this month;
+    `busy_with`: the user whose session runs there, "" if none does.
+    """
+    if card is None:
+        return Verdict("unknown", "this card is not registered")
+    user = users.get(card.user)
+    if user is None or not card.active or not user.active:
+        return Verdict("refused", "this card is blocked")
+    if busy_with and busy_with != user.id:
+        return Verdict("busy", "somebody else is charging here", user.id)
+    if user.chargers and charger not in user.chargers:
+        return Verdict("refused", "not at this charger", user.id)
+    max_a = 80 if user.max_a is None else user.max_a
+    if user.windows:
+        open_now = [w.max_a for w in user.windows if w.holds(minute)]
+        max_a = min(max_a, max(open_now, default=0))
+        if max_a < 6:
+            return Verdict("refused", "not at this hour", user.id)
+    if user.quota_wh is not None and used_wh >= user.quota_wh:
+        return Verdict("quota", "this month's energy is used up", user.id)
+    return Verdict("accepted", "", user.id, max_a, user.priority)
+
+
+def offline_list(
+    cards: Iterable[Card], users: Mapping[str, User], charger: str
+) -> tuple[str, ...]:
+    """Marks of the cards that may charge at this charger while the manager is away, sorted.
+
+    A user with a quota or time windows is left out: the charger could not hold them to it.
+    """
+    return tuple(
+        sorted(
+            card.mark
+            for card in cards
+            if card.active
+            and (user := users.get(card.user)) is not None
+            and user.active
+            and user.quota_wh is None
+            and not user.windows
+            and (not user.chargers or charger in user.chargers)
+        )
+    )
+
+
+def list_messages(marks: tuple[str, ...], version: int) -> tuple[dict[str, object], ...]:
+    """The list as card_list messages; an empty list is one empty part."""
+    parts = [marks[n : n + LIST_PART] for n in range(0, len(marks), LIST_PART)] or [()]
+    if len(parts) > 255:
+        raise ValueError(f"{len(marks)} cards: a charger's list holds {255 * LIST_PART}")
+    return tuple(
+        {
+            "code": protocol.CARD_LIST,
+            "list": version,
+            "part": n,
+            "parts": len(parts),
+            "cards": list(part),
+        }
+        for n, part in enumerate(parts)
+    )
