@@ -4,11 +4,12 @@ The order of making is the order of safety: the contactor's pin is driven low be
 pilot starts at -12 V (F): PWM() without a duty would start at 50 %, an offer of 30 A.
 """
 
+import os
+
 import machine
 import network
 
 from firmware.charger import pilot, proximity
-from firmware.common.ticks import ticks_ms
 
 try:
     from typing import Any  # for type checkers; the boards have no typing
@@ -208,6 +209,7 @@ def reset_cause() -> str:
     }.get(cause, "other")  # fmt: skip
 
 
-def start_ticks() -> int:
-    """The moment both lanes count from."""
-    return ticks_ms()
+def random_32() -> int:
+    """32 random bits: from the radio's noise on an ESP32."""
+    b = os.urandom(4)
+    return b[0] << 24 | b[1] << 16 | b[2] << 8 | b[3]

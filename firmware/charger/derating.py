@@ -43,8 +43,7 @@ class Derating:
         elif broken:
             self.broken = True
         if self.broken or hottest >= NEAR_C:
-            if self.cap_a > LEAST_A:
-                self.cap_a = LEAST_A
+            self.cap_a = min(self.cap_a, LEAST_A)
             self._stepped = now_ms
         elif now_ms - self._stepped >= STEP_MS:
             self._stepped = now_ms

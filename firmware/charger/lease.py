@@ -69,6 +69,10 @@ class LeaseHolder:
         """What may be offered now, A: the lease's, or the failsafe current when none holds."""
         return self._limit_a if self.in_force(now_ms) else self._failsafe_a
 
+    def granted(self) -> "tuple[int, int]":
+        """(A, until when): the newest lease, whether or not it is over."""
+        return self._limit_a, self._until
+
     def left_ms(self, now_ms: int) -> int:
         """How long the lease still holds, ms; 0 if none does."""
         return self._until - now_ms if self.in_force(now_ms) else 0

@@ -1,0 +1,94 @@
+"""What the charger does from power-on: everything safe first, a window for the REPL, then the two lanes."""
+
+import _thread
+import gc
+import sys
+
+from firmware.charger import board as boards
+from firmware.charger.board import Board
+from firmware.charger.exchange import Exchange, Orders
+from firmware.charger.safety_lane import SafetyLane
+from firmware.charger.settings import ROWS, evse_settings
+from firmware.common.config import Config, ConfigError, raise_boot
+from firmware.common.ticks import sleep_ms, ticks_diff, ticks_ms
+
+try:
+    from typing import Any  # for type checkers; the boards have no typing
+except ImportError:
+    pass
+
+NETWORK_STACK = 12 * 1024  # bytes; JSON and the hash need about half of it
+
+
+def configuration() -> Config:
+    """The settings; those of the factory if the file is damaged, so that the portal can be reached."""
+    try:
+        return Config(ROWS)
+    except ConfigError as e:
+        print(e)
+        return Config(ROWS, "config.none")
+
+
+def first_orders(config: "Any") -> Orders:
+    """What holds until the network lane has spoken, and for ever if it never does."""
+    orders = Orders()
+    orders.else_a = config["failsafe_a"]
+    if config["mode"] == "manual":
+        orders.limit_a = config["manual_a"]
+        orders.until_ms = -1
+    elif config["mode"] == "intelligent":
+        orders.else_a = 0
+    orders.allowed = config["access"] == "free"
+    return orders
+
+
+def run() -> None:
+    """Never returns on a board, unless the button was held in the window or Ctrl-C came."""
+    config = configuration()
+    calibrated = None
+    if config["pilot_high_mv"] - config["pilot_low_mv"] >= 1000:
+        calibrated = (config["pilot_high_mv"], config["pilot_low_mv"])
+    board = Board(boards.pins(config["board"]), calibrated)
+    try:
+        began = ticks_ms()
+        while ticks_diff(ticks_ms(), began) < config["repl_window_ms"]:
+            sleep_ms(50)
+        charge(config, board)
+    finally:
+        board.safe()
+
+
+def charge(config: "Any", board: Board) -> None:
+    """Start both lanes; the safety lane is this thread."""
+    from firmware.common.link import Link
+
+    gc.collect()
+    from firmware.charger.network_lane import NetworkLane
+    from firmware.charger.own_meter import OwnMeter
+
+    gc.collect()
+    boot = raise_boot()
+    start = ticks_ms()
+    orders = first_orders(config)
+    exchange = Exchange(orders)
+    meter = OwnMeter(board.pzem_uart(), config["phases"]) if config["own_meter"] else None
+    settings = evse_settings(config, boards.random_32)
+    safety = SafetyLane(board, settings, exchange, orders, meter, start)
+
+    def network() -> None:
+        link = Link(config, boot, boards.uid())
+        interface = boards.network_interface(board.table, config["wifi_ssid"], config["wifi_password"])
+        lane = NetworkLane(
+            config, boot, link, interface, exchange, orders, board.table.MODEL, boards.reset_cause(), start
+        )
+        lane.run()
+
+    _thread.stack_size(NETWORK_STACK)
+    _thread.start_new_thread(network, ())
+    _thread.stack_size(0)
+    gc.collect()
+    try:
+        safety.run()
+    except Exception as e:  # noqa: BLE001 - whatever it was, the contactor is open by now
+        sys.print_exception(e)  # type: ignore[attr-defined]
+        boards.restart()

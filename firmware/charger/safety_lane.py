@@ -1,0 +1,179 @@
+"""The safety lane: reads everything, steps the state machine, drives pilot and contactor, feeds the watchdog.
+
+It runs in the main thread, never touches the network, and waits for nobody. Every way out of it opens the contactor.
+"""
+
+import gc
+import sys
+
+from firmware.charger import latches
+from firmware.charger.clock import Clock
+from firmware.charger.evse import Evse, Inputs, Settings
+from firmware.charger.exchange import Exchange, Orders, Report
+from firmware.charger.own_meter import OwnMeter
+from firmware.charger.pilot import Pilot
+from firmware.common.ticks import sleep_ms, ticks_ms
+
+try:
+    from typing import Any  # for type checkers; the boards have no typing
+except ImportError:
+    pass
+
+PERIOD_MS = 20
+BOOT_WATCHDOG_MS = 8_000
+WATCHDOG_MS = 2_000
+DEPLOY_WATCHDOG_MS = 600_000  # somebody at the REPL has so long to copy files
+SLOW_MS = 1_000  # temperatures and the cable's resistor need no more
+SAVE_AGAIN_MS = 1_000
+
+
+class SafetyLane:
+    """`run` until the end; `step` is one round of it."""
+
+    def __init__(self, board: "Any", settings: Settings, exchange: Exchange, orders: Orders, meter: OwnMeter | None,
+                 start: int) -> None:  # fmt: skip
+        """`start` ticks are the moment both lanes count from; `orders` is what holds until the network lane speaks."""
+        self._board = board
+        self._exchange = exchange
+        self._meter = meter
+        self._clock = Clock(start)
+        self._pilot = Pilot(board.calibration)
+        self._orders = Orders()
+        self._orders.copy(orders)
+        self._report = Report()
+        now = self._clock.now_ms()
+        self.evse = Evse(settings, latches.load(), now)
+        self._inputs = Inputs()
+        self._slow_at = now - SLOW_MS
+        self._saved = self.evse.out.latched
+        self._save_at = now
+        self._before = now
+        self._booted = False
+
+    def run(self) -> None:
+        """For ever; an exception comes through after the contactor is open."""
+        board = self._board
+        board.watchdog(BOOT_WATCHDOG_MS)
+        try:
+            while True:
+                began = ticks_ms()
+                self.step()
+                board.feed()
+                # The collector runs here, where nothing is waited for, and not in the middle of a window.
+                gc.collect()
+                left = PERIOD_MS - (ticks_ms() - began)
+                sleep_ms(left if 0 < left <= PERIOD_MS else 1)
+        except KeyboardInterrupt:
+            board.safe()
+            board.watchdog(DEPLOY_WATCHDOG_MS)
+            raise
+        finally:
+            board.safe()
+
+    def step(self) -> None:
+        """One round: about 15 ms, of which 10 to 13 are the pilot's window."""
+        board = self._board
+        evse = self.evse
+        out = evse.out
+        i = self._inputs
+        board.tripped = False
+        samples = board.window()
+        now = self._clock.now_ms()
+        i.fresh = samples is not None
+        if samples is not None:
+            i.letter = self._pilot.read(samples, out.duty)
+            i.high_mv = self._pilot.high_mv
+            i.low_mv = self._pilot.low_mv
+            i.diode = self._pilot.diode
+        i.rcm = board.rcm() or (board.tripped and not evse.test.testing_rcm)
+        i.pe = board.pe()
+        i.mains = board.mains() if evse.settings.mains_sense else None
+        if evse.settings.detachable:
+            i.pp_ohm = board.proximity_ohm()
+        if now - self._slow_at >= SLOW_MS:
+            self._slow_at = now
+            i.temperatures_c = board.temperatures_c()
+        if self._meter is not None:
+            self._read_meter(i, now)
+        orders = self._orders
+        self._exchange.swap(self._report, orders)
+        i.limit_a = orders.amps(now)
+        i.allowed = orders.allowed
+        i.present = orders.present
+        i.clear = orders.clear
+        i.service = orders.service
+        evse.step(i, now)
+        # The contactor first: opening must not wait for anything, and closing comes after the pilot has said so.
+        board.contactor(out.contactor)
+        board.line(out.duty, out.offer_a)
+        board.rcm_test(out.rcm_test)
+        board.led(self._light(now))
+        self._tell(now)
+        if out.latched != self._saved and now >= self._save_at:
+            self._save(now)
+        if not self._booted and out.why != "self_test":
+            self._booted = True
+            board.watchdog(WATCHDOG_MS)
+
+    def _read_meter(self, i: Inputs, now: int) -> None:
+        meter = self._meter
+        if meter is None:
+            return
+        loads = meter.loads
+        meter.step(ticks_ms(), now)
+        if meter.loads != loads or meter.lost:
+            i.currents_ma = meter.currents_ma
+            i.voltages_dv = meter.voltages_dv
+            i.freq_mhz = meter.freq_mhz
+        if meter.loads != loads:
+            r = self._report
+            r.load = meter.load
+            r.freq_mhz = meter.freq_mhz
+            r.load_ms = self._clock.at(meter.asked)
+            r.loads = meter.loads
+            r.suspect = meter.suspect
+            meter.suspect = False
+
+    def _tell(self, now: int) -> None:
+        out = self.evse.out
+        r = self._report
+        r.state = out.state
+        r.offer_a = out.offer_a
+        r.contactor = out.contactor
+        r.plugged = self.evse.plugged
+        r.cap_a = out.cap_a
+        r.why = out.why
+        r.faults = out.faults
+        r.lease = self._orders.lease
+        r.meter_lost = self._meter is not None and self._meter.lost
+        r.high_mv = self._inputs.high_mv
+        r.low_mv = self._inputs.low_mv
+        hottest = -273
+        for c in self._inputs.temperatures_c:
+            if c is not None and c > hottest:
+                hottest = c
+        r.temperature_c = hottest
+        if self._booted and now - self._before > r.worst_ms:
+            r.worst_ms = now - self._before
+        self._before = now
+
+    def _save(self, now: int) -> None:
+        # Written from this lane, so that a latch is in flash before anything else happens; a latch opens the
+        # contactor, so nothing is under load while the flash is busy.
+        try:
+            latches.save(self.evse.out.latches)
+            self._saved = self.evse.out.latched
+        except OSError as e:
+            sys.print_exception(e)  # type: ignore[attr-defined]
+            self._save_at = now + SAVE_AGAIN_MS
+
+    def _light(self, now: int) -> bool:
+        """On while charging, a slow blink while a car waits, a fast one with a fault, a flash a second otherwise."""
+        out = self.evse.out
+        if out.faults:
+            return now % 400 < 200
+        if out.contactor:
+            return True
+        if self.evse.plugged:
+            return now % 2000 < 1000
+        return now % 1000 < 50
