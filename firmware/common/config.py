@@ -1,8 +1,8 @@
 """A board's settings: one flat JSON file, checked against a table, replaced whole or not at all.
 
-A row of the table is ``name:kind:low:high:default``; kinds: d device name, i whole number, t text (length), s text that
-is never shown, x hex (bytes), k hex that is never shown, e one of the words in the fourth place separated by ``|``.
-Every board has the rows of COMMON; it adds its own.
+A row of the table is ``name:kind:low:high:default``; kinds: d device name, i whole number, t text
+(length), s text that is never shown, x hex (bytes), k hex that is never shown, e one of the words
+in the fourth place separated by ``|``. Every board has the rows of COMMON; it adds its own.
 """
 
 import json
@@ -26,12 +26,13 @@ COMMON = (
     "broker_user:t:0:32:",
     "broker_password:s:0:64:",
     "keepalive_s:i:5:3600:15",  # the broker calls the board gone after one and a half of it
-    "repl_window_ms:i:0:10000:2000",  # how long a start leaves the way in open before main takes over
+    "repl_window_ms:i:0:10000:2000",  # how long a start leaves the way in open
 )
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be. `what` is one of unreadable, unknown, value; `name` is the setting."""
+    """A setting that cannot be. `what` is one of unreadable, unknown, value; `name` is the
+    setting."""
 
     def __init__(self, what: str, name: str = "", why: str = "") -> None:
         super().__init__("configuration: " + (name + ": " if name else "") + (why or what))
@@ -75,13 +76,16 @@ def write_whole(path: str, text: str) -> None:
 
 
 class Config:
-    """The settings in the file `path`; a setting not in the file has its default, and one not in the table is kept.
+    """The settings in the file `path`; a setting not in the file has its default, and one not in
+    the table is kept.
 
-    A row is taken apart each time it is asked for: kept taken apart the table would fill an eighth of an ESP8266.
+    A row is taken apart each time it is asked for: kept taken apart the table would fill an eighth
+    of an ESP8266.
     """
 
     def __init__(self, rows: "tuple[str, ...]" = (), path: str = "config.json") -> None:
-        """Read the file; no file is an empty one. ConfigError if it is not JSON or holds a value its row refuses."""
+        """Read the file; no file is an empty one. ConfigError if it is not JSON or holds a value
+        its row refuses."""
         self._path = path
         self._rows = rows
         self._values: "dict[str, Any]" = {}
@@ -133,7 +137,8 @@ class Config:
         return value
 
     def change(self, changes: "dict[str, Any]") -> None:
-        """Check all, then keep and write all, or raise ConfigError and change nothing. Numbers may come as text."""
+        """Check all, then keep and write all, or raise ConfigError and change nothing. Numbers may
+        come as text."""
         new = self._values.copy()
         for name in changes:
             row = self._row(name)
@@ -152,8 +157,8 @@ class Config:
 
 
 def raise_boot(path: str = "boot") -> int:
-    """The number of this start, one above that of the last; 1 the first time. Kept twice: a boot number that fell
-    would make every message of this board a replay to the manager."""
+    """The number of this start, one above that of the last; 1 the first time. Kept twice: a boot
+    number that fell would make every message of this board a replay to the manager."""
     boot = 0
     for name in (path, path + ".bak"):
         try:

@@ -1,21 +1,23 @@
 """The MQTT link of a board: umqtt.simple kept within bounds, and every message sealed and checked.
 
-    link = Link(config, boot, uid)          # config: firmware.common.config.Config, boot: raise_boot()
+    link = Link(config, boot, uid)      # config: firmware.common.config.Config, boot: raise_boot()
     while True:
-        link.service()                      # connect, ping, fetch; at most `limit_ms`, never raises
-        if link.session != seen: ...        # a new connection: announce again
-        for_me = link.take()                # (device, message) or None; device is "" for the manager
-        seq = link.publish(message)         # to <device>/up at QoS 1; its sequence number, 0 if it did not get out
-        link.wait(50)                       # sleep, or less if something arrives
+        link.service()                  # connect, ping, fetch; never raises, see `limit_ms`
+        if link.session != seen: ...    # a new connection: announce again
+        got = link.take()               # (device, message) or None; device "" is the manager
+        seq = link.publish(message)     # to <device>/up at QoS 1; its number, 0 if it did not go
+        link.wait(50)                   # sleep, or less if something arrives
 
-For a lease's anchor note the ticks before `publish` and remember them under the number it returns. What arrives while
-`publish` waits for its acknowledgement is kept for `take`, so an answer is never seen before `publish` has returned.
-A link belongs to one thread. It uses about 3 KiB, most of it the send buffer and umqtt's client.
+For a lease's anchor note the ticks before `publish` and remember them under the number it returns.
+What arrives while `publish` waits for its acknowledgement is kept for `take`, so an answer is
+never seen before `publish` has returned. A link belongs to one thread. It uses about 3 KiB, most
+of it the send buffer and umqtt's client.
 
-Why umqtt.simple needs bounds: it calls setblocking(True) after the first byte of every packet, which on the boards
-cancels every time-out for good; it waits for acknowledgements without end; it never notices a dead broker; its packet
-numbers never wrap. So its `socket` module is replaced by `_BoundedSocket`: every operation has one deadline, a byte
-that trickles in does not extend it, and a packet larger than the boards' memory is read and thrown away.
+Why umqtt.simple needs bounds: it calls setblocking(True) after the first byte of every packet,
+which on the boards cancels every time-out for good; it waits for acknowledgements without end; it
+never notices a dead broker; its packet numbers never wrap. So its `socket` module is replaced by
+`_BoundedSocket`: every operation has one deadline, a byte that trickles in does not extend it, and
+a packet larger than the boards' memory is read and thrown away.
 """
 
 import random
@@ -32,7 +34,7 @@ except ImportError:
     pass
 
 _LIMIT_MS = 3000  # one operation; below the ESP8266 watchdog's 5 s
-_LARGEST = 640  # bytes of the largest part of a packet kept; a message has at most protocol.MAX_BYTES
+_LARGEST = 640  # bytes of the largest part of a packet kept; a message has at most 512
 _WAITING = 8  # messages kept for `take`
 _BACKOFF_MS = 1000
 _BACKOFF_MAX_MS = 30_000
@@ -40,12 +42,22 @@ _TIMED_OUT = 110
 _RESET = 104
 _AGAIN = (11, 35, 115, 119)  # EAGAIN on the boards and Linux, macOS; EINPROGRESS on Linux, ESP32
 
-# What umqtt.simple and the sockets below it raise when a packet is cut, altered or late, and memory is short.
-_BROKEN = (OSError, simple.MQTTException, AssertionError, IndexError, TypeError, ValueError, MemoryError)
+# What umqtt.simple and the sockets below it raise when a packet is cut, altered or late, and
+# memory is short.
+_BROKEN = (
+    OSError,
+    simple.MQTTException,
+    AssertionError,
+    IndexError,
+    TypeError,
+    ValueError,
+    MemoryError,
+)
 
 
 class _BoundedSocket:
-    """Stands where umqtt.simple expects its socket module, and for the one socket it makes with it."""
+    """Stands where umqtt.simple expects its socket module, and for the one socket it makes with
+    it."""
 
     def __init__(self, limit_ms: int, tls: "Any") -> None:
         self._limit_ms = limit_ms
@@ -111,7 +123,8 @@ class _BoundedSocket:
         sleep_ms(1)
 
     def _some(self, most: int) -> bytes | None:
-        """What is there, at most so much; None if there is nothing yet. OSError if the broker has hung up."""
+        """What is there, at most so much; None if there is nothing yet. OSError if the broker has
+        hung up."""
         try:
             got: bytes | None = self._read(most)
         except OSError as e:
@@ -149,8 +162,8 @@ class _BoundedSocket:
         return whole
 
     def write(self, data: bytes, size: int = -1) -> None:
-        # Collected, so that a message leaves in one segment: umqtt writes it in five pieces, and each small piece
-        # would wait for the other side's delayed acknowledgement.
+        # Collected, so that a message leaves in one segment: umqtt writes it in five pieces, and
+        # each small piece would wait for the other side's delayed acknowledgement.
         size = len(data) if size < 0 else size
         at = 0
         while at < size:
@@ -198,8 +211,9 @@ class _BoundedSocket:
 class Link:
     """One board's connection to the broker, made again for ever.
 
-    `connected`; `session` counts connections; `rejected` counts messages refused (altered, replayed, stale, malformed);
-    `fault` says in a word why there is no connection: "" or one of address, refused, silent, closed.
+    `connected`; `session` counts connections; `rejected` counts messages refused (altered,
+    replayed, stale, malformed); `fault` says in a word why there is no connection: "" or one of
+    address, refused, silent, closed.
     """
 
     def __init__(
@@ -211,8 +225,9 @@ class Link:
         tls: "Any" = None,
         limit_ms: int = _LIMIT_MS,
     ) -> None:
-        """`uid` tells two boards of one name apart at the broker (machine.unique_id in hex). `follow` names other
-        devices whose messages are wanted too, each with its key. `tls`: an ssl.SSLContext on boards that have one."""
+        """`uid` tells two boards of one name apart at the broker (machine.unique_id in hex).
+        `follow` names other devices whose messages are wanted too, each with its key. `tls`: an
+        ssl.SSLContext on boards that have one."""
         self.device: str = config["id"]
         self.root: str = "ievcc/%s/" % config["site"]
         self._config = config
@@ -220,13 +235,16 @@ class Link:
         key = bytes.fromhex(config["key"]) or None
         self.boot = boot
         self._sender = protocol.Sender(key, boot)
-        # Only what answers this start is taken, so what was recorded before it need not be remembered over it.
+        # Only what answers this start is taken, so what was recorded before it need not be
+        # remembered over it.
         self._receivers = {self.device + "/down": ("", protocol.Receiver(key, (0, 0), boot))}
         for device, its_key in follow:
             self._receivers[device + "/up"] = (device, protocol.Receiver(its_key))
         self._socket = _BoundedSocket(limit_ms, tls)
         self._limit_ms = limit_ms
-        self._quiet_ms = config["keepalive_s"] * 500  # half of it: a ping that is lost leaves time for another
+        self._quiet_ms = (
+            config["keepalive_s"] * 500
+        )  # half of it: a ping that is lost leaves time for another
         self._client: "Any" = None
         self._poller: "Any" = None
         self._inbox: "list[tuple[str, bytes]]" = []
@@ -260,7 +278,8 @@ class Link:
         else:
             self.fault = "refused"
         self._backoff_ms = min(_BACKOFF_MAX_MS, 2 * self._backoff_ms or _BACKOFF_MS)
-        # Up to half as much again: boards that lost one broker together must not come back together.
+        # Up to half as much again: boards that lost one broker together must not come back
+        # together.
         jitter = self._backoff_ms * random.getrandbits(8) // 512
         self._retry_at = ticks_add(ticks_ms(), self._backoff_ms + jitter)
 
@@ -280,7 +299,8 @@ class Link:
         client.set_last_will(state, b"offline", True, 1)
         self._socket.begin()
         client.connect(True)
-        # A clean session forgets subscriptions: they are made anew before anybody is told that this board is back.
+        # A clean session forgets subscriptions: they are made anew before anybody is told that
+        # this board is back.
         for topic in self._receivers:
             self._socket.begin()
             client.subscribe((self.root + topic).encode(), 1)
@@ -316,7 +336,9 @@ class Link:
                 op = self._client.check_msg()
                 self._socket.flush()
                 if op is not None and op & 0xF0 != 0x30:
-                    raise OSError(_RESET)  # umqtt leaves the rest of such a packet unread: all after it is garbage
+                    raise OSError(
+                        _RESET
+                    )  # umqtt leaves the rest of such a packet unread: all after it is garbage
             self._keep_alive()
         except _BROKEN as e:
             self._lost(e)
@@ -338,10 +360,11 @@ class Link:
             self._pinged = self._spoke = now
 
     def publish(self, message: "dict[str, Any]", topic: str = "") -> int:
-        """Seal and send a message to `topic` under the site's root (default: this device's own `up`) at QoS 1.
+        """Seal and send a message to `topic` under the site's root (default: this device's own
+        `up`) at QoS 1.
 
-        Its sequence number once the broker has acknowledged it; 0 if there is no connection or it broke meanwhile.
-        ProtocolError if the message itself is wrong.
+        Its sequence number once the broker has acknowledged it; 0 if there is no connection or it
+        broke meanwhile. ProtocolError if the message itself is wrong.
         """
         if not self.connected:
             return 0
@@ -356,7 +379,8 @@ class Link:
         return seq
 
     def take(self) -> "tuple[str, dict[str, Any]] | None":
-        """The next good message and whose it is ("" for the manager's), None if there is none; bad ones are counted."""
+        """The next good message and whose it is ("" for the manager's), None if there is none; bad
+        ones are counted."""
         while self._inbox:
             topic, data = self._inbox.pop(0)
             try:

@@ -1,7 +1,8 @@
-"""Modbus-RTU as a master on a serial line: one question at a time, never waiting, never trusting a byte.
+"""Modbus-RTU as a master on a serial line: one question at a time, never waiting, never trusting a
+byte.
 
-Modbus over serial line V1.02: CRC-16 with polynomial 0xA001 and start 0xFFFF, low byte first; a silence of 3.5 characters
-(3.65 ms at 9600 baud) between frames.
+Modbus over serial line V1.02: CRC-16 with polynomial 0xA001 and start 0xFFFF, low byte first; a
+silence of 3.5 characters (3.65 ms at 9600 baud) between frames.
 """
 
 from firmware.common.ticks import sleep_ms, ticks_add, ticks_diff, ticks_ms
@@ -27,8 +28,9 @@ _NIBBLES = (
 
 
 class ModbusError(Exception):
-    """No good answer. `what`: silence (nothing came), cut (not enough came), crc (it came altered), exception (the
-    device refused; `number` 1 function, 2 address, 3 value, 4 failure), impossible (a value the device cannot mean)."""
+    """No good answer. `what`: silence (nothing came), cut (not enough came), crc (it came
+    altered), exception (the device refused; `number` 1 function, 2 address, 3 value, 4 failure),
+    impossible (a value the device cannot mean)."""
 
     def __init__(self, what: str, number: int = 0) -> None:
         super().__init__(what)
@@ -52,10 +54,12 @@ def frame(body: bytes) -> bytes:
 
 
 def find_reply(heard: "bytes | bytearray", head: bytes, size: int) -> bytes | None:
-    """The first whole good frame of `size` bytes that begins with `head`, wherever in what was heard it lies.
+    """The first whole good frame of `size` bytes that begins with `head`, wherever in what was
+    heard it lies.
 
-    None while there is none. ModbusError "exception" if instead the device refused. A frame from another address, one
-    of another length, an echo and noise are stepped over; asked at the general address, any device's answer is taken.
+    None while there is none. ModbusError "exception" if instead the device refused. A frame from
+    another address, one of another length, an echo and noise are stepped over; asked at the
+    general address, any device's answer is taken.
     """
     last = len(heard)
     for at in range(last - 4 + 1):
@@ -72,13 +76,15 @@ def find_reply(heard: "bytes | bytearray", head: bytes, size: int) -> bytes | No
 
 
 class Bus:
-    """The line. `uart` is a machine.UART with time-out 0 and room for 64 received bytes, or anything like it.
+    """The line. `uart` is a machine.UART with time-out 0 and room for 64 received bytes, or
+    anything like it.
 
     Either `ask`, then `answer` again and again; or `transact`, which waits.
     """
 
     def __init__(self, uart: "Any", timeout_ms: int = 250) -> None:
-        """`timeout_ms`: from the question to the end of its answer. A PZEM needs 110 to 160 at 9600 baud."""
+        """`timeout_ms`: from the question to the end of its answer. A PZEM needs 110 to 160 at
+        9600 baud."""
         self._uart = uart
         self._timeout_ms = timeout_ms
         self._heard = bytearray()
@@ -94,7 +100,8 @@ class Bus:
         return self._quiet_at is None or ticks_diff(now_ms, self._quiet_at) >= _GAP_MS
 
     def ask(self, body: bytes, head: bytes, size: int, now_ms: int) -> None:
-        """Send a question whose answer begins with `head` and has `size` bytes, checksum included."""
+        """Send a question whose answer begins with `head` and has `size` bytes, checksum
+        included."""
         while self._uart.any():  # what is still there answers nobody any more
             self._uart.read(self._uart.any())
         self._heard = bytearray()
@@ -106,7 +113,8 @@ class Bus:
         self._uart.write(frame(body))
 
     def answer(self, now_ms: int) -> bytes | None:
-        """The answer, None while it is still to come, ModbusError if it did not come in time or is a refusal."""
+        """The answer, None while it is still to come, ModbusError if it did not come in time or is
+        a refusal."""
         count = self._uart.any()
         if count:
             got = self._uart.read(count)

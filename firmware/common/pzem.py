@@ -1,8 +1,10 @@
-"""PZEM-004T v3.0: what its registers mean, how to ask for them, and which of its answers cannot be true.
+"""PZEM-004T v3.0: what its registers mean, how to ask for them, and which of its answers cannot be
+true.
 
-Peacefair's datasheet: 9600 8N1; input registers 0 voltage 0.1 V, 1-2 current 1 mA, 3-4 power 0.1 W, 5-6 energy 1 Wh (low
-word first), 7 frequency 0.1 Hz, 8 power factor 0.01, 9 alarm; holding registers 1 alarm threshold 1 W, 2 address.
-The device takes a new measurement about once a second, and lives from the mains it measures.
+Peacefair's datasheet: 9600 8N1; input registers 0 voltage 0.1 V, 1-2 current 1 mA, 3-4 power 0.1
+W, 5-6 energy 1 Wh (low word first), 7 frequency 0.1 Hz, 8 power factor 0.01, 9 alarm; holding
+registers 1 alarm threshold 1 W, 2 address. The device takes a new measurement about once a second,
+and lives from the mains it measures.
 """
 
 from firmware.common.modbus import GENERAL, READ_HOLDING, READ_INPUT, WRITE_SINGLE, ModbusError
@@ -17,19 +19,27 @@ _ALARM_REGISTER = 1
 _ADDRESS_REGISTER = 2
 ALARM_MAX_W = 25_000
 
-# How many registers successive questions ask for. An answer that comes too late is told from the one to the present
-# question by its length: taken for it, a reading would be older than it says.
+# How many registers successive questions ask for. An answer that comes too late is told from the
+# one to the present question by its length: taken for it, a reading would be older than it says.
 _COUNTS = (10, 9, 8)
 
 
 class Reading:
-    """One measurement of one phase: voltage_dv, current_ma, power_dw (0.1 W), energy_wh, freq_dhz (0.1 Hz), pf_pct,
-    alarm (None if not asked for), and `asked`, the ticks of the question: it can only be younger than that."""
+    """One measurement of one phase: voltage_dv, current_ma, power_dw (0.1 W), energy_wh, freq_dhz
+    (0.1 Hz), pf_pct, alarm (None if not asked for), and `asked`, the ticks of the question: it can
+    only be younger than that."""
 
     def __init__(
-        self, voltage_dv: int, current_ma: int, power_dw: int, energy_wh: int, freq_dhz: int, pf_pct: int,
-        alarm: bool | None, asked: int,
-    ) -> None:  # fmt: skip
+        self,
+        voltage_dv: int,
+        current_ma: int,
+        power_dw: int,
+        energy_wh: int,
+        freq_dhz: int,
+        pf_pct: int,
+        alarm: bool | None,
+        asked: int,
+    ) -> None:
         self.voltage_dv = voltage_dv
         self.current_ma = current_ma
         self.power_dw = power_dw
@@ -41,11 +51,17 @@ class Reading:
 
 
 def parse(whole: bytes, asked: int = 0) -> Reading:
-    """The reading in an answer to 8, 9 or 10 input registers from 0. ModbusError "impossible" for values outside what
-    the device can measure: below 50 V it has no supply to answer with, so a frame of zeros is not a reading."""
+    """The reading in an answer to 8, 9 or 10 input registers from 0. ModbusError "impossible" for
+    values outside what the device can measure: below 50 V it has no supply to answer with, so a
+    frame of zeros is not a reading."""
     word = [whole[i] << 8 | whole[i + 1] for i in range(3, 3 + whole[2], 2)]
     voltage, current, power = word[0], word[1] | word[2] << 16, word[3] | word[4] << 16
-    if not (500 <= voltage <= 3000 and current <= 110_000 and power <= 270_000 and 400 <= word[7] <= 700):
+    if not (
+        500 <= voltage <= 3000
+        and current <= 110_000
+        and power <= 270_000
+        and 400 <= word[7] <= 700
+    ):
         raise ModbusError("impossible")
     if len(word) > 8:
         pf = word[8]
@@ -59,10 +75,12 @@ def parse(whole: bytes, asked: int = 0) -> Reading:
 
 
 def jump(old: Reading, new: Reading, passed_ms: int) -> str:
-    """Why `new` is hard to believe `passed_ms` after `old`: "" or one of power, voltage, frequency, energy.
+    """Why `new` is hard to believe `passed_ms` after `old`: "" or one of power, voltage,
+    frequency, energy.
 
-    A load may switch at any moment, so a jump of the current alone is believed. What physics ties together is not
-    allowed to part: power is at most volts times amperes, energy only grows, by no more than power times time.
+    A load may switch at any moment, so a jump of the current alone is believed. What physics ties
+    together is not allowed to part: power is at most volts times amperes, energy only grows, by no
+    more than power times time.
     """
     apparent = new.voltage_dv * new.current_ma // 1000  # 0.1 VA
     if new.power_dw > apparent + apparent // 20 + 50:
@@ -74,7 +92,10 @@ def jump(old: Reading, new: Reading, passed_ms: int) -> str:
             return "frequency"
     grown = new.energy_wh - old.energy_wh
     # Twice the larger of the two powers, and 2 Wh for rounding and the device's own second.
-    if grown < 0 or grown > 2 + max(old.power_dw, new.power_dw) // 5 * (passed_ms // 1000 + 2) // 3600:
+    if (
+        grown < 0
+        or grown > 2 + max(old.power_dw, new.power_dw) // 5 * (passed_ms // 1000 + 2) // 3600
+    ):
         return "energy"
     return ""
 
@@ -92,7 +113,9 @@ class Pzem:
         self._turn = (self._turn + 1) % len(_COUNTS)
         count = _COUNTS[self._turn]
         head = bytes((self.address, READ_INPUT, 2 * count))
-        self.bus.ask(bytes((self.address, READ_INPUT, 0, 0, 0, count)), head, 5 + 2 * count, now_ms)
+        self.bus.ask(
+            bytes((self.address, READ_INPUT, 0, 0, 0, count)), head, 5 + 2 * count, now_ms
+        )
 
     def answer(self, now_ms: int) -> Reading | None:
         """The reading, None while it is still to come, ModbusError if it will not."""
@@ -102,7 +125,9 @@ class Pzem:
     def settings(self) -> "tuple[int, int]":
         """(alarm threshold in W, address); waits for the answer."""
         head = bytes((self.address, READ_HOLDING, 4))
-        whole = self.bus.transact(bytes((self.address, READ_HOLDING, 0, _ALARM_REGISTER, 0, 2)), head, 9)
+        whole = self.bus.transact(
+            bytes((self.address, READ_HOLDING, 0, _ALARM_REGISTER, 0, 2)), head, 9
+        )
         return whole[3] << 8 | whole[4], whole[5] << 8 | whole[6]
 
     def _set(self, register: int, value: int) -> None:
@@ -116,7 +141,8 @@ class Pzem:
         self._set(_ALARM_REGISTER, watts)
 
     def set_address(self, address: int) -> None:
-        """Give the device another address, 1..247; ValueError outside it. Kept by the device over power cuts."""
+        """Give the device another address, 1..247; ValueError outside it. Kept by the device over
+        power cuts."""
         if not 1 <= address <= 247:
             raise ValueError("address not in 1..247")
         self._set(_ADDRESS_REGISTER, address)

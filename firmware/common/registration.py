@@ -1,4 +1,5 @@
-"""When to announce: after every new connection, until the manager has said yes, and again when it knows us no more."""
+"""When to announce: after every new connection, until the manager has said yes, and again when it
+knows us no more."""
 
 from firmware.common.ticks import ticks_diff
 from shared import protocol
@@ -46,7 +47,8 @@ class Registration:
             self._seqs = self._seqs[-3:] + [seq]
 
     def reply(self, message: "dict[str, Any]") -> None:
-        """The manager answered something: the announcement, or a message from a device it does not know."""
+        """The manager answered something: the announcement, or a message from a device it does not
+        know."""
         if message["re_seq"] in self._seqs:
             self.words = message["words"]
             self.accepted = message["result"] == protocol.OK

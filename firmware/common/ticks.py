@@ -1,4 +1,5 @@
-"""Milliseconds that wrap, as the boards count them, and on CPython the same from its monotonic clock."""
+"""Milliseconds that wrap, as the boards count them, and on CPython the same from its monotonic
+clock."""
 
 try:
     from time import sleep_ms, ticks_add, ticks_diff, ticks_ms

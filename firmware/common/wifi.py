@@ -1,4 +1,5 @@
-"""Joining the network: Wi-Fi as a station, or the ESP32-POE's Ethernet. Asked often, never waits."""
+"""Joining the network: Wi-Fi as a station, or the ESP32-POE's Ethernet. Asked often, never
+waits."""
 
 from firmware.common.ticks import ticks_diff
 
@@ -7,7 +8,9 @@ try:
 except ImportError:
     pass
 
-_RETRY_MS = 20_000  # an ESP8266 needs up to about 10 s for a join; a new attempt ends the one under way
+_RETRY_MS = (
+    20_000  # an ESP8266 needs up to about 10 s for a join; a new attempt ends the one under way
+)
 
 
 class Wifi:
@@ -29,7 +32,8 @@ class Wifi:
                 self._wlan.active(True)
                 self._wlan.connect(self._ssid, self._password)
             except (OSError, RuntimeError):
-                # ESP32 raises "Wifi Internal Error" while a join is under way; the next attempt comes by itself
+                # ESP32 raises "Wifi Internal Error" while a join is under way; the next attempt
+                # comes by itself
                 pass
         return False
 
@@ -46,7 +50,8 @@ class Wifi:
 
 
 class Wire:
-    """The same for an Ethernet interface (`network.LAN` on an ESP32-POE), which joins by itself."""
+    """The same for an Ethernet interface (`network.LAN` on an ESP32-POE), which joins by
+    itself."""
 
     def __init__(self, lan: "Any") -> None:
         self._lan = lan

@@ -10,7 +10,8 @@ from firmware.energy_meter.settings import ROWS
 
 
 def stays_out(window_ms: int) -> bool:
-    """Wait for somebody who wants in: Ctrl-C on the line (KeyboardInterrupt), or the button held; True for the button."""
+    """Wait for somebody who wants in: Ctrl-C on the line (KeyboardInterrupt), or the button held;
+    True for the button."""
     began = ticks_ms()
     while ticks_diff(ticks_ms(), began) < window_ms:
         if board.button_held():
@@ -31,7 +32,8 @@ def run() -> None:
 
 def measure(config: Config, boot: int) -> None:
     """Read, publish, answer; ends only by a restart."""
-    # The collector between imports: what one leaves behind would otherwise lie in the middle of the next one's room.
+    # The collector between imports: what one leaves behind would otherwise lie in the middle of
+    # the next one's room.
     gc.collect()
     from firmware.common.link import Link
 

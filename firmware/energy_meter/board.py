@@ -1,7 +1,9 @@
-"""The energy meter's hardware, and the only place that knows its pins: ESP8266 (NodeMCU), or an ESP32.
+"""The energy meter's hardware, and the only place that knows its pins: ESP8266 (NodeMCU), or an
+ESP32.
 
-ESP8266: the PZEM hangs on UART0, the only one that receives, on pins 1 and 3, or with `uart_swap` on 15 (out) and 13.
-GPIO15 must be low when the chip starts, and the PZEM's opto-coupler may pull it up: see docs/meter-wiring.md.
+ESP8266: the PZEM hangs on UART0, the only one that receives, on pins 1 and 3, or with `uart_swap`
+on 15 (out) and 13. GPIO15 must be low when the chip starts, and the PZEM's opto-coupler may pull
+it up: see docs/meter-wiring.md.
 """
 
 import os
@@ -32,14 +34,23 @@ def button_held() -> bool:
 
 
 def pzem_uart(swap: bool) -> "Any":
-    """The serial line to the PZEM. On an ESP8266 this takes the REPL off it: from here on only the network talks."""
+    """The serial line to the PZEM. On an ESP8266 this takes the REPL off it: from here on only the
+    network talks."""
     if ESP32:
-        return machine.UART(2, baudrate=9600, tx=machine.Pin(17), rx=machine.Pin(16), timeout=0, rxbuf=256)
+        return machine.UART(
+            2, baudrate=9600, tx=machine.Pin(17), rx=machine.Pin(16), timeout=0, rxbuf=256
+        )
     # Attached, the REPL would eat the answers, and a byte 3 in one would be Ctrl-C.
     os.dupterm(None, 1)
     if swap:
         return machine.UART(
-            0, baudrate=9600, tx=machine.Pin(15), rx=machine.Pin(13), timeout=0, timeout_char=0, rxbuf=RXBUF
+            0,
+            baudrate=9600,
+            tx=machine.Pin(15),
+            rx=machine.Pin(13),
+            timeout=0,
+            timeout_char=0,
+            rxbuf=RXBUF,
         )
     return machine.UART(0, baudrate=9600, timeout=0, timeout_char=0, rxbuf=RXBUF)
 

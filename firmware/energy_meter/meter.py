@@ -1,4 +1,5 @@
-"""The meter's work: ask each PZEM in turn, say what changed, say how the meter is. Never waits for anything."""
+"""The meter's work: ask each PZEM in turn, say what changed, say how the meter is. Never waits for
+anything."""
 
 import gc
 
@@ -14,7 +15,9 @@ try:
 except ImportError:
     pass
 
-_LOST_MS = 5000  # a PZEM that has not answered for so long is reported, and nothing of its old values is
+_LOST_MS = (
+    5000  # a PZEM that has not answered for so long is reported, and nothing of its old values is
+)
 _STATUS_MS = 10_000
 
 
@@ -34,9 +37,12 @@ class Phase:
 
 
 class Meter:
-    """Polls, publishes, answers the manager. `link` as firmware.common.link.Link, `restart` starts the board anew."""
+    """Polls, publishes, answers the manager. `link` as firmware.common.link.Link, `restart` starts
+    the board anew."""
 
-    def __init__(self, config: "Any", bus: "Any", link: "Any", network: "Any", restart: "Any", now_ms: int) -> None:
+    def __init__(
+        self, config: "Any", bus: "Any", link: "Any", network: "Any", restart: "Any", now_ms: int
+    ) -> None:
         self.config = config
         self.link = link
         self.network = network
@@ -115,7 +121,8 @@ class Meter:
         limit_ma = self._threshold_ma
         for p in self.phases:
             r = p.reading
-            # 2.3 W a milliampere-hundred: the same threshold seen through 230 V, and 5 V of the mains itself.
+            # 2.3 W a milliampere-hundred: the same threshold seen through 230 V, and 5 V of the
+            # mains itself.
             if (
                 abs(r.current_ma - p.told_ma) >= limit_ma
                 or abs(r.power_dw - p.told_dw) * 100 >= limit_ma * 230
@@ -143,7 +150,11 @@ class Meter:
             self._load_at = now_ms
             for p in phases:
                 p.fresh = False
-                p.told_ma, p.told_dw, p.told_dv = p.reading.current_ma, p.reading.power_dw, p.reading.voltage_dv
+                p.told_ma, p.told_dw, p.told_dv = (
+                    p.reading.current_ma,
+                    p.reading.power_dw,
+                    p.reading.voltage_dv,
+                )
 
     def load(self, now_ms: int) -> "dict[str, Any]":
         """What is measured now, as the message for it; every phase must have a reading."""
@@ -158,7 +169,7 @@ class Meter:
             "freq_mhz": read[0].freq_dhz * 100,
             "age_ms": min(600_000, max([ticks_diff(now_ms, r.asked) for r in read])),
         }
-        if any([p.suspect for p in self.phases]):
+        if any(p.suspect for p in self.phases):
             message["suspect"] = 1
         return message
 
@@ -174,7 +185,8 @@ class Meter:
         if self.link.session != self._session:
             self._session = self.link.session
             self._status_at = None
-            # A manager may have started anew with the broker: until it says no car charges, one may.
+            # A manager may have started anew with the broker: until it says no car charges, one
+            # may.
             self._period_s = self.config["busy_s"]
         message = {
             "code": protocol.NEW_COUNTER,
@@ -190,7 +202,7 @@ class Meter:
         faults = self.faults()
         if len(faults) == len(self.phases):
             self.state = "silent"
-        elif all([p.reading is not None for p in self.phases]):
+        elif all(p.reading is not None for p in self.phases):
             self.state = "ok"
         elif not faults and self.state != "silent":
             self.state = "starting"
@@ -230,7 +242,7 @@ class Meter:
                 self._period_s = self.config["busy_s"]
             elif message["command"] == "stop":
                 self._period_s = self.config["calm_s"]
-        elif code == protocol.CONFIG_GET or code == protocol.CONFIG_SET:
+        elif code in (protocol.CONFIG_GET, protocol.CONFIG_SET):
             self._setting(message)
 
     def _setting(self, message: "dict[str, Any]") -> None:
