@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -88,15 +89,26 @@ def test_set_up_says_what_it_skips_and_goes_on() -> None:
     assert "sudo apt-get install no-such-part" in done.stdout
 
 
-def test_set_up_refuses_an_old_python_in_plain_words(tmp_path: Path) -> None:
-    old = tmp_path / "python3"
-    old.write_text("#!/bin/sh\nexit 1\n")
-    old.chmod(0o755)
-    env = dict(os.environ, PYTHON=str(old))
-    command = ["tools/setup.sh", "environment"]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+    ("python", "words"),
+    [
+        ("exit 1", "Python 3.11 or newer is needed"),
+        ('case "$2" in *ensurepip*) exit 1;; esac', "sudo apt-get install python3-venv"),
+    ],
+    ids=["too old", "Debian's, without python3-venv"],
+)
+def test_set_up_refuses_a_python_it_cannot_use(python: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "tools").mkdir()
+    setup = shutil.copy(ROOT / "tools" / "setup.sh", tmp_path / "tools")
+    fake = tmp_path / "python3"
+    fake.write_text(f"#!/bin/sh\n{python}\n")
+    fake.chmod(0o755)
+    env = dict(os.environ, PYTHON=str(fake), IEVCC_NO_APT="1")
+    command = [setup, "environment"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "Python 3.11 or newer is needed" in done.stderr
+    assert words in done.stderr
+    assert not (tmp_path / ".venv").exists()
 
 
 def test_another_umqtt_than_the_known_one_is_not_unpacked(tmp_path: Path) -> None:
