@@ -1,0 +1,641 @@
+"""`ievcc board`: one of the boards, running its own firmware without its hardware.
+
+The firmware's files run under the MicroPython unix port (or CPython where there is none) in a child process, with
+simulator/boards standing for the chip; this process is everything around the chip. It starts the child, tells its pins
+what the installation does, starts it anew when it resets or its watchdog runs out, and ends it.
+
+The bench socket (a Unix stream socket, JSON lines both ways) takes what the world does:
+
+    {"ev": "A".."E"}   {"ev_ohm": 882, "diode": true}   {"pp_ohm": 220}   {"residual_ma": {"ac": 0, "dc": 0}}
+    {"pe": false}   {"weld": true}   {"contactor_stuck_open": true}   {"temp_c": {"terminal": 71}}   {"mains_dv": 2300}
+    {"car_ma": [16000, 0, 0]}   {"card": "04A1B2C3D4E5F6"}   {"power": false}   {"get": true}
+    and beyond the usual: {"button": true}   {"rcm_works": false}   {"pilot": {"source_ohm": 970, "plus_mv": 12600}}
+    {"net": {"wifi": 1, "dns": 1, "connect": 1, "tls": 1, "send": 1, "receive": 1}} (0 healthy, 1 hangs without end,
+    n > 1: hangs n ms)   {"reset": true} (the reset button)
+
+A line that cannot be is answered {"error": "..."} and changes nothing. What goes out, on every change and on get:
+
+    {"t_ms": 81234, "pilot": {"duty_permille": 533, "high_mv": 5990, "low_mv": -11880}, "contactor": true,
+     "mains_out": true, "rcm": false, "state": "C2", "offer_a": 32, "faults": [], "led": "on", "resets": 0,
+     "running": true}
+
+`t_ms` is the board's own clock, `contactor` the level of its coil, `mains_out` whether the contacts are closed on a live
+line, `rcm` what the residual current monitor tells the board. `state` is what the pilot line shows. `faults` is what the
+firmware last printed on its console as a line of JSON with "faults" (and "state", "offer_a"); `offer_a` is what the duty
+says. `resets` counts by cause: {"wdt": 1}.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import importlib
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import termios
+import time
+import tty
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import typer
+
+from simulator.installation import BenchError, Installation
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIMS = Path(__file__).resolve().parent / "boards"
+HEAP = {"energy_meter": "38wk", "charger": "100wk"}
+CHIP = {"energy_meter": "esp8266", "charger": "esp32"}
+_BOOT_DELAY_S = 0.1  # from power-on to boot.py; a real chip takes a little longer
+_RECORD = struct.Struct("<BBHII")
+_INPUT = struct.Struct("<BBhii")
+_NET = ("wifi", "dns", "connect", "tls", "send", "receive")
+RESET_STATUS, SOFT_RESET_STATUS, BENCH_GONE_STATUS = 42, 43, 44
+
+
+class BoardError(Exception):
+    """The board cannot run: what is wrong and how to mend it."""
+
+
+def micropython() -> str | None:
+    """The MicroPython unix port, beside this Python or on PATH; None where there is no such wheel."""
+    return shutil.which("micropython", path=sysconfig.get_path("scripts")) or shutil.which("micropython")
+
+
+def duty_permille(duty_u16: int) -> int:
+    """65535 is a steady high pin."""
+    return 1000 if duty_u16 == 65535 else round(duty_u16 * 1000 / 65536)
+
+
+def offer_a(permille: int) -> int:
+    """What a duty offers, IEC 61851-1 Annex A: 0, or 6..80 A."""
+    if permille < 80 or permille > 970:
+        return 0
+    if permille <= 100:
+        return 6
+    if permille <= 850:
+        return round(permille * 0.06)
+    return min(80, round((permille - 640) * 0.25))
+
+
+class Board:
+    """One board and its bench. `config` is the board's settings file; `flash` the directory that is its flash."""
+
+    def __init__(
+        self,
+        kind: str,
+        config: dict[str, Any],
+        flash: Path,
+        *,
+        uart: str | None = None,
+        bench: Path | None = None,
+        pins: ModuleType | None = None,
+        chip: str | None = None,
+        speed: int = 1,
+        cpython: bool = False,
+        quiet: bool = True,
+        main: str | None = None,
+    ) -> None:
+        """`main` replaces the firmware's main.py (for tests of the shims)."""
+        self.kind = kind
+        self.config = config
+        self.flash = flash
+        self.chip = chip or CHIP[kind]
+        self.speed = speed
+        self.quiet = quiet
+        self.main = main
+        self.interpreter = None if cpython else micropython()
+        self.bench_path = bench
+        self.uart = uart
+        name = str(config.get("board", "esp32")) if kind == "charger" else "esp32"
+        if pins is None:
+            pins = importlib.import_module(f"firmware.charger.pins_{name}")
+        self.installation = Installation(pins)
+        self.resets: Counter[str] = Counter()
+        self.net = dict.fromkeys(_NET, 0)
+        self.console: dict[str, Any] = {}
+        self.wdt_ms = 0
+        self.ports: dict[int, int] = {}
+        self._child: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
+        self._uart_fd: int | None = None
+        self._work = Path(tempfile.mkdtemp(prefix="ievcc-board-"))
+        self._clients: set[asyncio.StreamWriter] = set()
+        self._loop = asyncio.get_event_loop()
+        self._due: asyncio.TimerHandle | None = None
+        self._dog: asyncio.TimerHandle | None = None
+        self._start: asyncio.TimerHandle | None = None
+        self._last_line = ""
+        self._sent: dict[bytes, bytes] = {}
+        self._t_ms = 0
+        self._t_at = time.monotonic()
+        self._out = b""
+        self._reason = "power"
+        self._server: asyncio.Server | None = None
+        self._pidfd = -1
+        self._ended = False
+        self.stopped = asyncio.Event()
+
+    # -- set-up
+
+    async def start(self) -> None:
+        """Put the firmware on the flash, open the bench socket and switch the board on."""
+        self.flash.mkdir(parents=True, exist_ok=True)
+        main = ROOT / "firmware" / self.kind / "main.py"
+        if self.main is not None:
+            (self.flash / "main.py").write_text(self.main)
+        elif main.exists():
+            shutil.copyfile(main, self.flash / "main.py")
+        else:
+            raise BoardError(f"there is no firmware for {self.kind!r}: {main} is missing")
+        if self.config or not (self.flash / "config.json").exists():
+            (self.flash / "config.json").write_text(json.dumps(self.config))
+        self._make_lib()
+        if self.uart is not None:
+            self._uart_fd = open_line(self.uart)
+        for port in (80, 53):
+            self.ports[port] = _free_port(socket.SOCK_DGRAM if port == 53 else socket.SOCK_STREAM)
+        if self.bench_path is not None:
+            self._take_socket_path()
+            self._server = await asyncio.start_unix_server(self._serve, path=str(self.bench_path))
+        self._power_on()
+
+    def _make_lib(self) -> None:
+        lib = self._work / "lib"
+        lib.mkdir()
+        for package in ("shared", "firmware"):
+            (lib / package).symlink_to(ROOT / package)
+        # What the boards' own images bring along: umqtt.simple, ssd1306.
+        frozen = ROOT / ".deps"
+        if frozen.is_dir():
+            for thing in frozen.iterdir():
+                (lib / thing.name).symlink_to(thing)
+        (self._work / "state").mkdir()
+
+    def _take_socket_path(self) -> None:
+        path = self.bench_path
+        assert path is not None
+        if len(str(path).encode()) > 107:
+            raise BoardError(f"{path} is too long for a Unix socket (107 bytes): choose a shorter --bench")
+        if path.exists():
+            with socket.socket(socket.AF_UNIX) as probe:
+                try:
+                    probe.connect(str(path))
+                except OSError:
+                    path.unlink()
+                else:
+                    raise BoardError(f"{path} is in use by another board: choose another --bench")
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    # -- the child
+
+    def _power_on(self) -> None:
+        self._start = None
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        fds = [theirs.fileno()]
+        env = {
+            **os.environ,
+            "BOARD_KIND": self.kind,
+            "BOARD_CHIP": self.chip,
+            "BOARD_CHANNEL": str(theirs.fileno()),
+            "BOARD_ROOT": str(self.flash.resolve()),
+            "BOARD_LIB": str(self._work / "lib"),
+            "BOARD_SIM": str(SHIMS),
+            "BOARD_STATE": str(self._work / "state"),
+            "BOARD_RTC": str(self._work / "state" / "rtc"),
+            "BOARD_RESET": self._reason,
+            "BOARD_SPEED": str(self.speed),
+            "BOARD_UID": _uid(str(self.config.get("id", self.kind))),
+            "BOARD_PORTS": ",".join(f"{low}:{high}" for low, high in self.ports.items()),
+        }
+        if self._uart_fd is not None:
+            env["BOARD_UART_FD"] = str(self._uart_fd)
+            fds.append(self._uart_fd)
+            if self.kind == "charger":
+                env["BOARD_UART_PINS"] = ",".join(str(n) for n in self.installation.pins.PZEM_UART)
+            elif self.config.get("uart_swap"):
+                env["BOARD_UART_PINS"] = "0,15,13"
+        if self.interpreter:
+            command = [self.interpreter, "-X", f"heapsize={HEAP[self.kind]}", str(SHIMS / "boot.py")]
+        else:
+            command = [sys.executable, str(SHIMS / "cpython.py")]
+        self._sent = {}
+        self._channel = ours
+        self._tell()
+        out_read, out_write = os.pipe()
+        os.set_blocking(out_read, False)
+        self._child = subprocess.Popen(
+            command,
+            env=env,
+            cwd=self.flash,
+            stdin=subprocess.DEVNULL,
+            stdout=out_write,
+            stderr=subprocess.STDOUT,
+            pass_fds=fds,
+            start_new_session=True,
+        )
+        theirs.close()
+        os.close(out_write)
+        self._pidfd = os.pidfd_open(self._child.pid)
+        self._t_at, self._t_ms = time.monotonic(), 0
+        self._loop.add_reader(self._pidfd, self._died)
+        self._loop.add_reader(out_read, self._printed, out_read)
+        self._loop.add_reader(ours.fileno(), self._heard)
+
+    def _died(self) -> None:
+        child = self._child
+        if child is None:
+            return
+        self._heard()
+        status = child.wait()
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._child = None
+        self._close_channel()
+        self._disarm()
+        self.installation.reset(self.now_ms())
+        self.console = {}
+        if self._ended or not self.installation.power:
+            self._changed()
+            return
+        if status == SOFT_RESET_STATUS:
+            self._reason = "soft"
+        elif status not in {RESET_STATUS, -signal.SIGKILL}:
+            self._note(f"the board's program ended with status {status}")
+            self._reason = "hard"
+        self.resets[self._reason] += 1
+        self._changed()
+        self._start = self._loop.call_later(_BOOT_DELAY_S, self._power_on)
+
+    def _close_channel(self) -> None:
+        if self._channel is not None:
+            self._loop.remove_reader(self._channel.fileno())
+            self._channel.close()
+            self._channel = None
+
+    def kill(self, reason: str) -> None:
+        """Cut the running program off, as a reset does."""
+        self._reason = reason
+        if self._child is not None:
+            self._child.kill()
+
+    def _disarm(self) -> None:
+        if self._dog is not None:
+            self._dog.cancel()
+        self._dog, self.wdt_ms = None, 0
+
+    def _bite(self) -> None:
+        self._dog = None
+        fed = self._t_fed
+        # Feeds may lie unread in the channel if this process was busy.
+        self._heard()
+        if self._t_fed == fed and self._child is not None:
+            self.kill("wdt")
+
+    _t_fed = 0.0
+
+    def _feed(self) -> None:
+        self._t_fed = time.monotonic()
+        if self._dog is not None:
+            self._dog.cancel()
+        if self.wdt_ms:
+            self._dog = self._loop.call_later(self.wdt_ms / 1000 / self.speed, self._bite)
+
+    # -- records
+
+    def now_ms(self) -> int:
+        """The board's clock, as well as it is known here."""
+        return self._t_ms + int((time.monotonic() - self._t_at) * 1000 * self.speed)
+
+    def _tell(self) -> None:
+        """Send the board what its pins see now, as far as that is new."""
+        if self._channel is None:
+            return
+        records: dict[bytes, bytes] = {}
+        if self.kind == "charger":
+            for pin, level in self.installation.levels().items():
+                records[bytes((68, pin))] = _INPUT.pack(68, pin, 0, level, 0)
+            for pin, (follows, high, low) in self.installation.voltages().items():
+                records[bytes((65, pin))] = _INPUT.pack(65, pin, follows, high, low)
+        for index, name in enumerate(_NET):
+            records[bytes((88, index))] = _INPUT.pack(88, index, 0, self.net[name], 0)
+        packet = b"".join(r for key, r in records.items() if self._sent.get(key) != r)
+        if packet:
+            try:
+                self._channel.send(packet)
+            except OSError:
+                return
+            self._sent.update(records)
+
+    def _heard(self) -> None:
+        if self._channel is None:
+            return
+        changed = False
+        while True:
+            try:
+                packet = self._channel.recv(4096)
+            except OSError:
+                break
+            if len(packet) < _RECORD.size:
+                break
+            kind, index, a, b, t_ms = _RECORD.unpack_from(packet)
+            self._t_ms, self._t_at = t_ms, time.monotonic()
+            if kind == 79:  # "O"
+                changed |= self._drive(index, b)
+            elif kind == 90:  # "Z"
+                changed |= self._drive(index, 0)
+            elif kind == 80:  # "P"
+                changed |= self.installation.pwm(index, a, b)
+            elif kind == 75:  # "K"
+                self._feed()
+            elif kind == 87:  # "W"
+                self.wdt_ms = b
+                self._feed()
+            elif kind == 84:  # "T"
+                self._answer(index, b, packet[_RECORD.size :])
+            elif kind == 81:  # "Q"
+                self.kill("hard" if b == RESET_STATUS else "soft")
+                self._reason = "soft" if a == SOFT_RESET_STATUS else "hard"
+            elif kind == 83:  # "S"
+                changed = True
+        if changed:
+            self._changed()
+
+    def _drive(self, pin: int, level: int) -> bool:
+        return self.kind == "charger" and self.installation.drive(pin, level, self.now_ms())
+
+    def _answer(self, what: int, address: int, data: bytes) -> None:
+        answer = self.bus(what, address, data)
+        if self._channel is not None:
+            with contextlib.suppress(OSError):
+                self._channel.send(_INPUT.pack(73, what, len(answer), 0, 0) + answer)
+
+    def bus(self, what: int, address: int, data: bytes) -> bytes:
+        """The devices on the board's I2C and SPI: a first byte of 0 and what was read, or 1: nobody there."""
+        return b"\x01"
+
+    def _printed(self, fd: int) -> None:
+        try:
+            data = os.read(fd, 65536)
+        except BlockingIOError:
+            return
+        if not data:
+            self._loop.remove_reader(fd)
+            os.close(fd)
+            return
+        *lines, self._out = (self._out + data).split(b"\n")
+        for raw in lines:
+            line = raw.decode("utf-8", "replace").rstrip()
+            if line.startswith("{"):
+                with contextlib.suppress(ValueError):
+                    self.console = json.loads(line)
+                    self._changed()
+            if not self.quiet:
+                print(line, flush=True)
+
+    def _note(self, words: str) -> None:
+        print(f"{self.config.get('id', self.kind)}: {words}", file=sys.stderr, flush=True)
+
+    # -- the bench
+
+    def _changed(self) -> None:
+        """Something moved: tell the board, tell those who watch, and look again when more is due."""
+        self._tell()
+        self._schedule()
+        line = self.line()
+        key = json.dumps({k: v for k, v in line.items() if k != "t_ms"})
+        if key != self._last_line:
+            self._last_line = key
+            data = json.dumps(line).encode() + b"\n"
+            for client in list(self._clients):
+                self._write(client, data)
+
+    def _write(self, client: asyncio.StreamWriter, data: bytes) -> None:
+        if client.transport.get_write_buffer_size() > 1 << 20:
+            client.close()  # it does not read; the board does not wait for it
+            self._clients.discard(client)
+        else:
+            client.write(data)
+
+    def _schedule(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        due = self.installation.due_ms()
+        if due is not None:
+            left = max(0, due - self.now_ms()) / 1000 / self.speed
+            self._due = self._loop.call_later(left, self._tick)
+
+    def _tick(self) -> None:
+        self._due = None
+        # Timers may come a moment early by the board's clock.
+        self.installation.tick(self.now_ms() + 1)
+        self._changed()
+
+    def line(self) -> dict[str, Any]:
+        """What the bench says."""
+        here = self.installation
+        high, low = here.pilot_mv()
+        permille = duty_permille(here.duty_u16)
+        return {
+            "t_ms": self.now_ms(),
+            "pilot": {"duty_permille": permille, "high_mv": high, "low_mv": low},
+            "contactor": here.coil,
+            "mains_out": here.live,
+            "rcm": here.rcm_tripped,
+            "state": here.state(),
+            "offer_a": offer_a(permille),
+            "faults": self.console.get("faults", []),
+            "led": here.led,
+            "resets": dict(self.resets),
+            "running": self._child is not None,
+        }
+
+    def take(self, line: bytes | str) -> dict[str, Any] | None:
+        """One line to the bench; what to answer the sender alone."""
+        try:
+            inputs = json.loads(line)
+        except ValueError:
+            return {"error": "not a line of JSON"}
+        if not isinstance(inputs, dict):
+            return {"error": "not a JSON object"}
+        get = inputs.pop("get", False)
+        reset = inputs.pop("reset", False)
+        net = inputs.pop("net", {})
+        try:
+            if not isinstance(net, dict) or not all(
+                name in _NET and isinstance(ms, int) and ms >= 0 for name, ms in net.items()
+            ):
+                raise BenchError(f"net: {', '.join(_NET)}, each 0, 1 or milliseconds, not {net!r}")
+            was_on = self.installation.power
+            self.installation.set(inputs, self.now_ms())
+        except BenchError as e:
+            return {"error": str(e)}
+        self.net.update(net)
+        if self.installation.power != was_on:
+            self._switch(self.installation.power)
+        elif reset is True:
+            self.kill("hard")
+        self._changed()
+        return self.line() if get else None
+
+    def _switch(self, on: bool) -> None:
+        if on and self._child is None and self._start is None:
+            self._reason = "power"
+            self._start = self._loop.call_later(_BOOT_DELAY_S, self._power_on)
+        elif not on:
+            if self._start is not None:
+                self._start.cancel()
+                self._start = None
+            # The RTC's memory goes with the power.
+            (self._work / "state" / "rtc").unlink(missing_ok=True)
+            self.kill("power")
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients.add(writer)
+        try:
+            while True:
+                try:
+                    line = await reader.readline()
+                except ValueError:
+                    self._write(writer, b'{"error": "a line of more than 64 KiB"}\n')
+                    break
+                if not line:
+                    break
+                if line.strip():
+                    answer = self.take(line)
+                    if answer is not None:
+                        self._write(writer, json.dumps(answer).encode() + b"\n")
+        except ConnectionError:
+            pass
+        finally:
+            self._clients.discard(writer)
+            writer.close()
+
+    async def stop(self) -> None:
+        """Switch off: no process, socket or directory of this board stays."""
+        self._ended = True
+        if self._start is not None:
+            self._start.cancel()
+        if self._due is not None:
+            self._due.cancel()
+        if self._child is not None:
+            child = self._child
+            child.kill()
+            child.wait()
+            self._died()
+        if self._server is not None:
+            self._server.close()
+            for client in list(self._clients):
+                client.close()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._server.wait_closed(), 1)
+        if self.bench_path is not None:
+            self.bench_path.unlink(missing_ok=True)
+        if self._uart_fd is not None:
+            os.close(self._uart_fd)
+            self._uart_fd = None
+        shutil.rmtree(self._work, ignore_errors=True)
+        self.stopped.set()
+
+
+def open_line(path: str) -> int:
+    """Open a tty as a raw line that does not block. BoardError in words if it cannot be."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError as e:
+        raise BoardError(f"--uart {path}: {e.strerror}") from e
+    try:
+        tty.setraw(fd)
+        termios.tcflush(fd, termios.TCIOFLUSH)
+    except termios.error as e:
+        os.close(fd)
+        raise BoardError(f"--uart {path} is not a terminal") from e
+    fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+    return fd
+
+
+def _free_port(kind: int) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _uid(name: str) -> str:
+    """Six bytes that are this board's own: two boards of one name would share them, as no two chips do, but for the
+    process number."""
+    number = 0
+    for byte in f"{name} {os.getpid()}".encode():
+        number = (number * 131 + byte) & 0xFFFFFFFF
+    return f"0242{number:08x}"
+
+
+async def run(board: Board) -> None:
+    """Run until SIGINT or SIGTERM."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, ended.set)
+    try:
+        await board.start()
+        await ended.wait()
+    finally:
+        await board.stop()
+
+
+def board(
+    kind: Annotated[str, typer.Argument(help="energy_meter or charger")],
+    config: Annotated[Path, typer.Option(help="the board's settings, a JSON file")],
+    uart: Annotated[str | None, typer.Option(help="the tty its PZEM hangs on")] = None,
+    bench: Annotated[Path | None, typer.Option(help="make the bench socket here")] = None,
+    fs: Annotated[Path | None, typer.Option(help="keep the board's flash in this directory")] = None,
+    cpython: Annotated[bool, typer.Option(help="run the firmware on CPython instead of MicroPython")] = False,
+    console: Annotated[bool, typer.Option(help="show what the board prints")] = False,
+    speed: Annotated[int, typer.Option(min=1, max=1000, help="how much faster its clock runs")] = 1,
+) -> None:
+    """Run a board's own firmware without its hardware, until Ctrl-C."""
+    if kind not in HEAP:
+        _refuse(f"{kind!r} is no board: energy_meter or charger", 2)
+    try:
+        settings = json.loads(config.read_text())
+    except OSError as e:
+        _refuse(f"--config {config}: {e.strerror}", 2)
+    except ValueError as e:
+        _refuse(f"--config {config} is not JSON: {e}", 2)
+    if not isinstance(settings, dict):
+        _refuse(f"--config {config} is not a JSON object", 2)
+    temporary = None if fs else tempfile.mkdtemp(prefix="ievcc-flash-")
+
+    async def main() -> None:
+        await run(
+            Board(
+                kind, settings, fs or Path(str(temporary)), uart=uart, bench=bench, cpython=cpython,
+                quiet=not console, speed=speed,
+            )
+        )  # fmt: skip
+
+    try:
+        asyncio.run(main())
+    except BoardError as e:
+        _refuse(str(e), 1)
+    finally:
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _refuse(words: str, status: int) -> None:
+    print(f"ievcc board: {words}", file=sys.stderr)
+    raise SystemExit(status)

@@ -1,0 +1,61 @@
+"""Stands where a board's frozen start-up code stands: mounts the flash, runs boot.py and main.py, then waits like a REPL.
+
+BOARD_ROOT is the directory that is the board's flash, BOARD_LIB what lies in its /lib, BOARD_SIM these shims.
+"""
+
+import sys
+
+import uos
+import vfs
+
+_root, _lib, _sim = uos.getenv("BOARD_ROOT"), uos.getenv("BOARD_LIB"), uos.getenv("BOARD_SIM")
+_mounts = (("/", _root), ("/lib", _lib), ("/sim", _sim), ("/host", "/"))
+_systems = [(at, vfs.VfsPosix(path)) for at, path in _mounts]
+vfs.umount("/")
+for _at, _system in _systems:
+    vfs.mount(_system, _at)
+uos.chdir("/")
+# A board looks into its root, its frozen modules and /lib; the shims come last, where a board's built-ins come first.
+sys.path[:] = ["/sim"]
+import threads  # noqa: E402
+import wiring  # noqa: E402
+
+sys.modules["_thread"] = threads
+import machine  # noqa: E402, F401
+
+sys.path[:] = ["", ".frozen", "/lib", "/sim"]
+import board_sys  # noqa: E402
+
+sys.modules["sys"] = board_sys
+
+
+def _run(name):
+    try:
+        with open(name) as f:
+            source = f.read()
+    except OSError:
+        return
+    try:
+        exec(compile(source, name, "exec"), {"__name__": "__main__"})
+    except SystemExit as e:
+        if e.args and e.args[0] == 44:
+            raise  # the bench is gone
+        machine.soft_reset()  # sys.exit() on a board
+    except BaseException as e:
+        sys.print_exception(e)
+
+
+wiring.look()
+wiring.say(83, 0)  # "S"
+if uos.getenv("BOARD_MEASURE"):
+    import gc
+
+    gc.collect()
+    print("shims", gc.mem_alloc())
+    sys.exit(0)
+del _systems, _mounts, vfs
+_run("boot.py")
+_run("main.py")
+# What a board does after main.py: wait for somebody to type. Its pins stay as they are, its watchdog runs on.
+while True:
+    wiring.sleep_us(1_000_000)

@@ -1,0 +1,31 @@
+"""`os` as on the boards: the computer's own below the board's root, plus `dupterm` and `uname`."""
+
+import host
+import wiring
+
+if host.ON_MICROPYTHON:
+    from uos import *  # noqa: F403 - the board's file system is mounted at /
+else:
+    from board_files import *  # noqa: F403
+
+# The REPL sits on UART0 of an ESP8266 after every reset, until dupterm(None, 1).
+_terminals = [None, True if wiring.CHIP == "esp8266" else None]
+
+
+def dupterm(stream, index=0):
+    """Attach or detach the REPL's second stream; slot 1 of an ESP8266 is UART0."""
+    if index not in (0, 1):
+        raise ValueError("invalid dupterm index")
+    old = _terminals[index]
+    _terminals[index] = stream
+    return None if old is True else old
+
+
+def repl_on_uart0():
+    """(Of the shim, not of a board.) Does what arrives on UART0 go to the REPL?"""
+    return _terminals[1] is not None
+
+
+def uname():
+    """(sysname, nodename, release, version, machine)."""
+    return (wiring.CHIP, wiring.CHIP, "1.29.0", "v1.29.0 simulated", wiring.CHIP + " simulated")
