@@ -8,6 +8,7 @@ below one row a bay, coloured by the current it draws.
 from __future__ import annotations
 
 import datetime as dt
+import importlib
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -35,7 +36,7 @@ def draw(record: Record, folder: Path, stem: str = "chart") -> list[Path]:
     import matplotlib as mpl  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    style: dict[str, Any] = {
+    style: Any = {
         "svg.hashsalt": "ievcc",  # names of clip paths would be random otherwise
         "svg.fonttype": "path",
         "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
@@ -66,7 +67,9 @@ def draw(record: Record, folder: Path, stem: str = "chart") -> list[Path]:
 
 def _clock(record: Record) -> tuple[Callable[[int], Any], Callable[[Axes], None]]:
     """How a time in ms becomes a place on the axis, and how the axis is labelled."""
-    from matplotlib import dates, ticker  # noqa: PLC0415
+    from matplotlib import ticker  # noqa: PLC0415
+
+    dates: Any = importlib.import_module("matplotlib.dates")  # has no types
 
     scenario = record.scenario
     if scenario.start is not None:
@@ -82,7 +85,9 @@ def _clock(record: Record) -> tuple[Callable[[int], Any], Callable[[Axes], None]
                 locator = dates.AutoDateLocator(minticks=6, maxticks=14)
                 axes.xaxis.set_major_locator(locator)
                 short = scenario.duration_ms < 3_600_000
-                axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M:%S" if short else "%H:%M"))
+                axes.xaxis.set_major_formatter(
+                    dates.DateFormatter("%H:%M:%S" if short else "%H:%M")
+                )
 
         return (lambda ms: start + dt.timedelta(milliseconds=ms)), label_dates
 
@@ -148,7 +153,7 @@ def _house(figure: Figure, record: Record) -> None:
     _step(above, record, record.limit, place, scale=1.0, color=_LIMIT, lw=1.3, ls=(0, (6, 3)),
           label=f"Limit {s.limit_a} A")  # fmt: skip
     above.fill_between([], [], color=_LIMIT, alpha=0.25, lw=0, label="above the limit")
-    top = max(max(max(t.values) for t in record.total) / 1000, max(record.limit.values))
+    top = max(*(max(t.values) / 1000 for t in record.total), *record.limit.values)
     above.set_ylim(0, top * 1.15)
     above.set_ylabel("current, A")
     most = max((max(b.offer.values, default=0) for b in record.bays.values()), default=0)
@@ -173,9 +178,8 @@ def _plateaus(
     axes: Axes, line: Line, end_ms: int, place: Callable[[int], Any], colour: str
 ) -> None:
     """Writes an offer's amperes above each stretch that is wide enough for them."""
-    for begin, end, value in zip(
-        line.times_ms, [*line.times_ms[1:], end_ms], line.values, strict=True
-    ):
+    ends = [*line.times_ms, end_ms][1:]
+    for begin, end, value in zip(line.times_ms, ends, line.values, strict=True):
         if value and (end - begin) * 40 >= end_ms:
             axes.annotate(
                 str(value), (place((begin + end) // 2), value), xytext=(0, 2),
@@ -198,9 +202,7 @@ def _over(axes: Axes, record: Record, phase: int, place: Callable[[int], Any]) -
     axes.fill_between(x, low, high, color=_LIMIT, alpha=0.25, lw=0)
 
 
-def _marks(
-    above: Axes, rows: Sequence[Axes], record: Record, place: Callable[[int], Any]
-) -> None:
+def _marks(above: Axes, rows: Sequence[Axes], record: Record, place: Callable[[int], Any]) -> None:
     """Thin lines at the scenario's moments; labels in two rows where they would overlap."""
     gap_ms = record.scenario.duration_ms / 48
     last = [-1e18, -1e18]
@@ -239,12 +241,14 @@ def _garage(figure: Figure, record: Record) -> None:
     above.plot(at, peaks, drawstyle="steps-post", color=_TOTAL, lw=0.5, alpha=0.7, label=words)
     _step(above, record, record.limit, place, scale=1.0, color=_LIMIT, lw=1.3, ls=(0, (6, 3)),
           label=f"Limit {s.limit_a} A")  # fmt: skip
-    above.set_ylim(0, max(max(peaks), max(record.limit.values)) * 1.12)
+    above.set_ylim(0, max(*peaks, *record.limit.values) * 1.12)
     above.set_ylabel("current, A" + (f" (L{phase + 1})" if s.phases > 1 else ""))
     above.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
     above.set_title(s.title, loc="left", fontsize=12, pad=26 if s.marks else 8)
     rows = np.array([_means(b.drawn, edges) for b in record.bays.values()]) / 1000
-    colours = LinearSegmentedColormap.from_list("amps", ["#f3f4f6", "#93c5fd", "#0072b2", "#082f49"])
+    colours = LinearSegmentedColormap.from_list(
+        "amps", ["#f3f4f6", "#93c5fd", "#0072b2", "#082f49"]
+    )
     y = np.arange(len(rows) + 1) + 0.5
     x = np.array([place(t) for t in edges])
     mesh = below.pcolormesh(x, y, rows, cmap=colours, vmin=0, vmax=max(6.0, float(rows.max())),

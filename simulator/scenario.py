@@ -580,7 +580,9 @@ def _mark(table: _Table) -> Mark:
 def _bays(
     table: _Table, start: dt.datetime | None, phases: int, duration_ms: int
 ) -> tuple[tuple[Charger, ...], tuple[Car, ...]]:
-    """[garage]: one bay for each user of a recorded garage. Nothing where there is no such table."""
+    """[garage]: one bay for each user of a recorded garage. Nothing where there is no such
+    table.
+    """
     if not table.raw:
         return (), ()
     bays = table.whole("bays", None, 1, 60)
@@ -595,10 +597,10 @@ def _bays(
     if not found:
         raise ScenarioError(table.where, f"nobody charged there from {start} on")
     users = list(dict.fromkeys(visit.user for visit in found))
-    chargers: list[Charger] = []
+    chargers = [
+        Charger(f"Bay-{n + 1}", max_a=max_a, wiring=(n % phases + 1,)) for n in range(bays)
+    ]
     cars: list[Car] = []
-    for n in range(bays):
-        chargers.append(Charger(f"Bay-{n + 1}", max_a=max_a, wiring=(n % phases + 1,)))
     for n, user in enumerate(users):
         stays = [visit for visit in found if visit.user == user]
         # What the recording needs: a car that took more than 3.7 kW on average has a 32 A charger.

@@ -10,7 +10,9 @@ _LEAVE_C_MS = 1_500  # from the end of PWM until the car stops asking
 
 
 class Car:
-    """`max_a` on each of `phases`; wants `wants_wh` (None: no end). Times in ms, `follow_ms` to follow a new duty."""
+    """`max_a` on each of `phases`; wants `wants_wh` (None: no end). Times in ms, `follow_ms` to
+    follow a new duty.
+    """
 
     def __init__(self, max_a: int, phases: int, wants_wh: int | None, follow_ms: int) -> None:
         self.max_a = max_a
@@ -49,7 +51,7 @@ class Car:
             self.letter = "C"
         elif self.letter == "C" and not offer and since >= _LEAVE_C_MS:
             self.letter = "B"
-        if since >= self.follow_ms or offer > self._obeyed and since >= self.follow_ms:
+        if since >= self.follow_ms:
             self._obeyed = offer
         if powered and self.letter == "C":
             self.amps_ma = min(self._obeyed * 100, self.max_a * 1000)
@@ -58,11 +60,9 @@ class Car:
 
     def next_ms(self, now_ms: int) -> int:
         """When it will do something by itself; far away if it will not."""
-        times = [2**62]
-        for wait in (self.follow_ms, _READY_MS, _LEAVE_C_MS):
-            if self._told[1] + wait > now_ms:
-                times.append(self._told[1] + wait)
+        waits = (self.follow_ms, _READY_MS, _LEAVE_C_MS)
+        times = [self._told[1] + wait for wait in waits if self._told[1] + wait > now_ms]
         if self.amps_ma and self.wants_wh is not None and self.wants:
             left_mas = self.wants_wh * 3_600_000 / VOLTS - self.taken_mas
             times.append(now_ms + int(left_mas * 1000 / (self.amps_ma * self.phases)) + 1)
-        return min(times)
+        return min(times, default=2**62)

@@ -25,8 +25,12 @@ class Clock:
         self._asked += 1
         heapq.heappush(self._queue, (max(at_ms, self.now_ms), self._asked, action))
 
-    def run(self, until_ms: int, speed: float = 0, progress: Callable[[int], None] | None = None) -> None:
-        """Everything up to and including `until_ms`; `speed` simulated seconds a second, 0: as fast as it goes."""
+    def run(
+        self, until_ms: int, speed: float = 0, progress: Callable[[int], None] | None = None
+    ) -> None:
+        """Everything up to and including `until_ms`; `speed` simulated seconds a second, 0: as
+        fast as it goes.
+        """
         began = time.monotonic() - (self.now_ms / 1000 / speed if speed else 0)
         shown = time.monotonic()
         while self._queue and self._queue[0][0] <= until_ms:
@@ -50,8 +54,8 @@ class Clock:
 class Wire:
     """The links between the devices and the manager, through the broker.
 
-    A link keeps order, as TCP does; each message takes its own time, may be lost, or come twice. While
-    the network is down nothing gets through.
+    A link keeps order, as TCP does; each message takes its own time, may be lost, or come twice.
+    While the network is down nothing gets through.
     """
 
     def __init__(self, clock: Clock, network: Network, seed: int) -> None:
@@ -64,7 +68,9 @@ class Wire:
         self._chance = random.Random(seed)  # the scenario's own: the same seed, the same run
         self._last: dict[str, int] = {}
 
-    def send(self, link: str, topic: str, data: bytes, deliver: Callable[[str, bytes], None]) -> None:
+    def send(
+        self, link: str, topic: str, data: bytes, deliver: Callable[[str, bytes], None]
+    ) -> None:
         """Put a message on its way; `link` names the direction whose order is kept."""
         self.messages += 1
         self.bytes += len(data)

@@ -1,7 +1,9 @@
-"""The devices of a scenario: a meter with its poll and its lag, and chargers made of the firmware's own parts.
+"""The devices of a scenario: a meter with its poll and its lag, and chargers made of the
+firmware's own parts.
 
-A charger here is the firmware's state machine, pilot arithmetic, lease and registration, its car on
-the one side and the wire on the other; messages are really encoded, signed, checked and decoded.
+A charger here is the firmware's state machine, pilot arithmetic, lease and registration, its car
+on the one side and the wire on the other; messages are really encoded, signed, checked and
+decoded.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ DrawsNow = Callable[[], tuple[int, ...]]
 
 
 class Device:
-    """What meter and charger have in common: a name, keys, a link that may be down, registration."""
+    """What meter and charger have in common: a name, keys, a link that may be down,
+    registration.
+    """
 
     def __init__(self, name: str, root: str, clock: Clock, wire: Wire, key: bytes) -> None:
         self.name = name
@@ -89,10 +93,19 @@ class Device:
 
 
 class MeterBox(Device):
-    """The building's meter: asks its circuit every `poll_ms`, says what changed, and all of it every second or poll."""
+    """The building's meter: asks its circuit every `poll_ms`, says what changed, and all of it
+    every second or poll.
+    """
 
     def __init__(
-        self, spec: Meter, phases: int, root: str, clock: Clock, wire: Wire, key: bytes, reads: DrawsNow
+        self,
+        spec: Meter,
+        phases: int,
+        root: str,
+        clock: Clock,
+        wire: Wire,
+        key: bytes,
+        reads: DrawsNow,
     ) -> None:
         super().__init__(spec.name, root, clock, wire, key)
         self.spec = spec
@@ -160,10 +173,11 @@ class MeterBox(Device):
 
 
 class ChargerBox(Device):
-    """A charger: state machine, lease and pilot of the firmware, its own meter, and the car in front of it.
+    """A charger: state machine, lease and pilot of the firmware, its own meter, and the car in
+    front of it.
 
-    `drew` is called with the mA on each of the charger's phases when they change, `offered` with the
-    amperes on the pilot, `switched` when the contactor moves.
+    `drew` is called with the mA on each of the charger's phases when they change, `offered` with
+    the amperes on the pilot, `switched` when the contactor moves.
     """
 
     def __init__(
@@ -301,7 +315,10 @@ class ChargerBox(Device):
         if shown != self._shown:
             self._shown = shown
             self._changed_ms = now_ms
-            self.offered(out.offer_a, self.lease.reason if out.offer_a or out.why == "no_current" else out.why)
+            self.offered(
+                out.offer_a,
+                self.lease.reason if out.offer_a or out.why == "no_current" else out.why,
+            )
         if out.contactor != closed:
             self.switched(out.contactor)
         self.latches = out.latches
@@ -363,7 +380,9 @@ class ChargerBox(Device):
             abs(new - old) >= _THRESHOLD_MA
             for new, old in zip(self._own, self._told_own, strict=True)
         )
-        if not changed and now_ms - self._load_ms < (_MEASURE_MS if any(self._own) else _STATUS_MS):
+        if not changed and now_ms - self._load_ms < (
+            _MEASURE_MS if any(self._own) else _STATUS_MS
+        ):
             return
         self._told_own, self._load_ms = self._own, now_ms
         phases = self.spec.phases

@@ -28,8 +28,8 @@ class Visit:
 
 def visits(garages: list[str], begin: dt.datetime, seconds: int, bays: int) -> list[Visit]:
     """The stays in these garages within `seconds` from `begin` (local time), of the `bays` users
-    with most of them; all garages if none is named. Stays that reach into the time or out of it are
-    cut; a user's overlapping stays are cut so that one car stands there at a time.
+    with most of them; all garages if none is named. Stays that reach into the time or out of it
+    are cut; a user's overlapping stays are cut so that one car stands there at a time.
     """
     found: dict[str, list[Visit]] = {}
     with gzip.open(SESSIONS, "rt", encoding="utf-8", newline="") as f:
@@ -42,7 +42,8 @@ def visits(garages: list[str], begin: dt.datetime, seconds: int, bays: int) -> l
             energy_wh = round(float(row["kwh"]) * 1000)
             if arrives_s < 0 or arrives_s >= seconds or energy_wh < 100:
                 continue
-            # The times are whole minutes: some seconds apart, so that not all bays act in one instant.
+            # The times are whole minutes: some seconds apart, so that not all bays act in one
+            # instant.
             arrives_s += int(row["session"]) % 53
             leaves_s = min(leaves_s, seconds)
             if leaves_s - arrives_s >= 120:

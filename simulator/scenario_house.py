@@ -1,7 +1,8 @@
-"""What the building itself draws in a scenario: its steps, or a recording, as (ms, mA on each phase).
+"""What the building itself draws in a scenario: its steps, or a recording, as (ms, mA on each
+phase).
 
-A recording is a CSV file, plain or gzipped: comment lines, one line with the unit (`amps` or `watts`),
-then one value a line from midnight on, as many in a day as there are seconds or minutes.
+A recording is a CSV file, plain or gzipped: comment lines, one line with the unit (`amps` or
+`watts`), then one value a line from midnight on, as many in a day as there are seconds or minutes.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def recording(name: str) -> tuple[int, list[int]]:
         text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
     except (OSError, UnicodeDecodeError, EOFError) as e:
         known = ", ".join(RECORDINGS)
-        raise ScenarioError("house.recording", f"{name}: cannot be read ({known}, or a file)") from e
+        raise ScenarioError(
+            "house.recording", f"{name}: cannot be read ({known}, or a file)"
+        ) from e
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     if not lines or lines[0] not in ("amps", "watts"):
         raise ScenarioError("house.recording", f"{name}: the first line must be amps or watts")

@@ -261,6 +261,8 @@ class Record:
 
 
 def jain(shares: Sequence[float]) -> float:
-    """Jain's fairness index: 1 when all have the same, 1/n when one has everything (1 for nobody)."""
+    """Jain's fairness index: 1 when all have the same, 1/n when one has everything (1 for
+    nobody).
+    """
     squares = sum(v * v for v in shares)
     return sum(shares) ** 2 / (len(shares) * squares) if squares else 1.0

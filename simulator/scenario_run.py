@@ -1,4 +1,6 @@
-"""Runs a scenario: the manager's own core and the chargers' own parts on a simulated clock and network."""
+"""Runs a scenario: the manager's own core and the chargers' own parts on a simulated clock and
+network.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,9 @@ _NOT_HERE = ("windows", "name")
 
 
 def _keys() -> dict[str, tuple[str, int]]:
-    """Key in the file -> (setting, factor): times in s and currents in A where the core has ms and mA."""
+    """Key in the file -> (setting, factor): times in s and currents in A where the core has ms and
+    mA.
+    """
     keys: dict[str, tuple[str, int]] = {}
     for name in _KNOWN:
         if name.endswith("_ms"):
@@ -46,9 +48,7 @@ def site_of(scenario: Scenario) -> Site:
                 raise ScenarioError(where, f"{value!r} is not one of {', '.join(among)}")
         elif isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
             raise ScenarioError(where, f"{value!r} is not a number of 0 or more")
-        else:
-            value = round(value * factor)
-        settings[name] = value
+        settings[name] = value if isinstance(default, (bool, str)) else round(value * factor)
     limits = (scenario.limit_a * 1000,) * scenario.phases
     settings.setdefault("max_chargers", max(64, len(scenario.chargers)))
     return Site(settings=Settings(**settings), feeders={MAIN: Feeder(MAIN, limits)})

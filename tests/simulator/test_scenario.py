@@ -31,18 +31,31 @@ def test_times(written: object, ms: int) -> None:
     assert milliseconds(written, "at") == ms
 
 
-@pytest.mark.parametrize("written", [-1, "5", "1:2", "1:60:0", "yesterday", True, None, [], 1e12, float("nan")])
+@pytest.mark.parametrize(
+    "written", [-1, "5", "1:2", "1:60:0", "yesterday", True, None, [], 1e12, float("nan")]
+)
 def test_what_is_not_a_time(written: object) -> None:
-    with pytest.raises(ScenarioError, match="^at: "):
+    with pytest.raises(ScenarioError, match=r"^at: "):
         milliseconds(written, "at")
 
 
 def test_the_least_a_scenario_says() -> None:
     s = parse(LEAST, "least")
-    assert (s.title, s.duration_ms, s.limit_a, s.phases, s.policy) == ("least", 60_000, 30, 1, "fair")
+    assert (s.title, s.duration_ms, s.limit_a, s.phases, s.policy) == (
+        "least",
+        60_000,
+        30,
+        1,
+        "fair",
+    )
     assert s.breaker == Mcb("C", 30_000)
     (charger,) = s.chargers
-    assert (charger.name, charger.min_a, charger.max_a, charger.wiring) == ("Charger-1", 6, 32, (1,))
+    assert (charger.name, charger.min_a, charger.max_a, charger.wiring) == (
+        "Charger-1",
+        6,
+        32,
+        (1,),
+    )
     assert charger.failsafe_a == 0
     assert s.house.steps == ((0, (0,)),)
 
@@ -110,7 +123,11 @@ def test_a_building_with_everything() -> None:
     assert s.start == dt.datetime(2022, 9, 14, 23, 20)  # noqa: DTZ001
     assert (s.meter.name, s.meter.poll_ms, s.meter.lag_ms) == ("Counter-7", 2000, 1000)
     assert (s.network.delay_ms, s.network.loss) == ((1, 500), 0.1)
-    assert s.house.steps == ((0, (0, 0, 0)), (10_000, (1000, 2000, 3500)), (60_000, (4000, 4000, 4000)))
+    assert s.house.steps == (
+        (0, (0, 0, 0)),
+        (10_000, (1000, 2000, 3500)),
+        (60_000, (4000, 4000, 4000)),
+    )
     assert [c.wiring for c in s.chargers] == [(2, 3, 1), (3,)]
     (car,) = s.cars
     assert (car.wants_wh, car.departs_ms) == (11_500, 3_000_000)
@@ -136,7 +153,11 @@ def test_a_building_with_everything() -> None:
         (LEAST + "colour = 3", "charger[1].colour", "not known"),
         (LEAST + '[[charger]]\nname = "Charger-1"', "charger[2].name", "twice"),
         (LEAST + "[house]\nsteps = 3", "house.steps", "list"),
-        (LEAST + "[house]\nsteps = [{at = 5, a = 1}, {at = 5, a = 2}]", "house.steps[2].at", "not after"),
+        (
+            LEAST + "[house]\nsteps = [{at = 5, a = 1}, {at = 5, a = 2}]",
+            "house.steps[2].at",
+            "not after",
+        ),
         (LEAST + "[house]\nsteps = [{at = 5, a = [1, 2]}]", "house.steps[1].a", "1 phases"),
         (LEAST + '[house]\nsteps = []\nrecording = "uci"', "house", "give one"),
         (LEAST + '[[car]]\ncharger = "Charger-9"', "car[1].charger", "none of the chargers"),
@@ -164,7 +185,11 @@ def test_a_building_with_everything() -> None:
         (LEAST + "[breaker]\npreload_a = 60", "breaker.current_ma", "would trip"),
         (LEAST + '[[event]]\nat = 1\ndo = "party"', "event[1].do", "not one of"),
         (LEAST + '[[event]]\nat = 1\ndo = "limit"', "event[1].limit_a", "missing"),
-        (LEAST + '[[event]]\nat = 1\ndo = "charger_down"\ncharger = "x"', "event[1].charger", "one of"),
+        (
+            LEAST + '[[event]]\nat = 1\ndo = "charger_down"\ncharger = "x"',
+            "event[1].charger",
+            "one of",
+        ),
         (LEAST + "[[mark]]\nat = 1", "mark[1].label", "missing"),
         (LEAST + "[garage]\nbays = 20", "start", "garage"),
     ],
