@@ -38,7 +38,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """`mark` stands for the number. `last_count`: an NTAG 424 DNA card's counter; it only rises."""
+    """`mark` stands for the number. `last_count`: an NTAG 424 DNA card's counter; only rises."""
 
     mark: str
     user: str
