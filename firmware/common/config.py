@@ -129,10 +129,21 @@ class Config:
         """Every setting of this board."""
         return [row.split(":", 1)[0] for row in COMMON + self._rows]
 
+    def kind(self, name: str) -> "tuple[str, str]":
+        """The letter of its kind, and for a choice its words."""
+        row = self._row(name)
+        if not row:
+            raise ConfigError("unknown", name, "no such setting")
+        return row[1], row[3]
+
+    def is_secret(self, name: str) -> bool:
+        """Is it a key or a password?"""
+        return self.kind(name)[0] in "sk"
+
     def shown(self, name: str) -> "Any":
         """The value as people may see it: of a key or password only whether there is one."""
         value = self[name]
-        if self._row(name)[1] in "sk":
+        if self.is_secret(name):
             return "***" if value else ""
         return value
 

@@ -59,8 +59,9 @@ class _BoundedSocket:
     """Stands where umqtt.simple expects its socket module, and for the one socket it makes with
     it."""
 
-    def __init__(self, limit_ms: int, tls: "Any") -> None:
+    def __init__(self, limit_ms: int, tls: "Any", resolve: "Any") -> None:
         self._limit_ms = limit_ms
+        self._resolve = resolve
         self._tls = tls
         self._raw: "Any" = None
         self._read: "Any" = None
@@ -82,9 +83,10 @@ class _BoundedSocket:
         return self
 
     def getaddrinfo(self, host: str, port: int) -> "list[tuple[Any, ...]]":
-        # A look-up has no time-out on a board: done once, and not at all for an address in digits.
+        # A look-up has no time-out on a board: done once, and by the bounded one if there is one.
         if self._known is None or self._known[:2] != (host, port):
-            self._known = (host, port, socket.getaddrinfo(host, port)[0][-1])
+            digits = self._resolve(host, self._limit_ms) if self._resolve else host
+            self._known = (host, port, socket.getaddrinfo(digits, port)[0][-1])
         self._host = host
         return [(0, 0, 0, "", self._known[2])]
 
@@ -224,6 +226,7 @@ class Link:
         follow: "tuple[tuple[str, bytes | None], ...]" = (),
         tls: "Any" = None,
         limit_ms: int = _LIMIT_MS,
+        resolve: "Any" = None,
     ) -> None:
         """`uid` tells two boards of one name apart at the broker (machine.unique_id in hex).
         `follow` names other devices whose messages are wanted too, each with its key. `tls`: an
@@ -234,13 +237,14 @@ class Link:
         self._name = self.device + ("-" + uid if uid else "")
         key = bytes.fromhex(config["key"]) or None
         self.boot = boot
+        self.signed = key is not None
         self._sender = protocol.Sender(key, boot)
         # Only what answers this start is taken, so what was recorded before it need not be
         # remembered over it.
         self._receivers = {self.device + "/down": ("", protocol.Receiver(key, (0, 0), boot))}
         for device, its_key in follow:
             self._receivers[device + "/up"] = (device, protocol.Receiver(its_key))
-        self._socket = _BoundedSocket(limit_ms, tls)
+        self._socket = _BoundedSocket(limit_ms, tls, resolve)
         self._limit_ms = limit_ms
         self._quiet_ms = (
             config["keepalive_s"] * 500

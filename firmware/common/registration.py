@@ -54,3 +54,9 @@ class Registration:
             self.accepted = message["result"] == protocol.OK
         elif message["result"] == protocol.UNKNOWN_DEVICE and self.accepted:
             self._again()
+
+    def dismissed(self, now_ms: int) -> None:
+        """The manager sent this device away: come back, but not at once."""
+        self.accepted = False
+        self._sent = now_ms
+        self._wait_ms = _LAST_MS

@@ -101,7 +101,7 @@ class Lookup:
         try:
             data = self._sock.recv(512)
         except OSError as e:
-            if e.args[0] in (11, 35, 110):
+            if e.args[0] in (11, 35, 110, 116):
                 return ""
             raise
         if data:

@@ -41,10 +41,15 @@ class Wifi:
         """The board's IP address, "0.0.0.0" while it has none."""
         return str(self._wlan.ifconfig()[0])
 
+    def name_server(self) -> str:
+        """The network's name server."""
+        return str(self._wlan.ifconfig()[3])
+
     def rssi(self) -> int | None:
         """Signal in dBm (-127..0), None if the port cannot tell."""
         try:
-            return max(-127, min(0, int(self._wlan.status("rssi"))))
+            dbm = int(self._wlan.status("rssi"))
+            return dbm if -127 <= dbm <= 0 else None  # an ESP8266 says 31 for "none"
         except (OSError, ValueError, TypeError):
             return None
 
@@ -70,6 +75,10 @@ class Wire:
     def address(self) -> str:
         """The board's IP address, "0.0.0.0" while it has none."""
         return str(self._lan.ifconfig()[0])
+
+    def name_server(self) -> str:
+        """The network's name server."""
+        return str(self._lan.ifconfig()[3])
 
     def rssi(self) -> int | None:
         """A cable has no signal strength."""

@@ -7,7 +7,6 @@ it up: see docs/meter-wiring.md.
 """
 
 import os
-import sys
 
 import machine
 import network
@@ -17,9 +16,10 @@ try:
 except ImportError:
     pass
 
-ESP32 = sys.platform == "esp32"
+ESP32 = os.uname()[0] == "esp32"
 BUTTON = 0  # FLASH / BOOT on nearly every board; low while pressed
 SCL, SDA = (22, 21) if ESP32 else (5, 4)
+_OLED = 0x3C  # its I2C address
 RXBUF = 64  # a reading is 25 bytes, and UART0's own buffer on an ESP8266 holds 15
 
 
@@ -69,9 +69,47 @@ def station() -> "Any":
     return wlan
 
 
+def access_point(name: str) -> "Any":
+    """An open access point of this name at 192.168.4.1, with the station off: both at once make
+    an ESP8266's access point change channels under its visitors."""
+    network.WLAN(network.WLAN.IF_STA).active(False)
+    wlan = network.WLAN(network.WLAN.IF_AP)
+    wlan.active(True)
+    wlan.config(ssid=name, security=0)
+    return wlan
+
+
+def oled() -> "Any":
+    """The SSD1306 on the I2C bus, None if there is none."""
+    bus = machine.SoftI2C(scl=machine.Pin(SCL), sda=machine.Pin(SDA), freq=400_000)
+    try:
+        bus.writeto(_OLED, b"")
+        import ssd1306
+
+        return ssd1306.SSD1306_I2C(128, 64, bus, _OLED)
+    except (OSError, ImportError):
+        return None
+
+
 def watchdog() -> "Any":
     """Starts it: from here on it must be fed. The ESP8266's has 5 s and takes no other time."""
     return machine.WDT(timeout=8000) if ESP32 else machine.WDT()
+
+
+def ask_for_setup(flag: str) -> None:
+    """Start anew, and into the access point."""
+    with open(flag, "w") as f:
+        f.write("1")
+    machine.reset()
+
+
+def asked_for_setup(flag: str) -> bool:
+    """Was that what this start is for? Once: the next start is an ordinary one."""
+    try:
+        os.remove(flag)
+    except OSError:
+        return False
+    return True
 
 
 def restart() -> None:

@@ -63,8 +63,8 @@ def form(node: str, load: "dict[str, Any]") -> str:
 
 
 class Emoncms:
-    """Posts the newest load every `every_s`. `state` for people: "" or off, ok, or what went wrong;
-    `posted` and `failed` count."""
+    """Posts the newest load every `every_s`. `state` for people: "" or off, ok, or what went
+    wrong; `posted` and `failed` count."""
 
     def __init__(self, config: "Any", name_server: "Any") -> None:
         """`name_server()` gives the network's name server."""

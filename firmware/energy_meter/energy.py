@@ -12,7 +12,8 @@ class EnergyTotal:
     it began anew."""
 
     def __init__(self, path: str) -> None:
-        """Goes on where the file left off; a file that is not there or not readable begins anew."""
+        """Goes on where the file left off; a file that is not there or not readable begins
+        anew."""
         self._path = path
         self._before = 0
         self._last = 0

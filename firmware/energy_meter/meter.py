@@ -3,10 +3,12 @@ anything."""
 
 import gc
 
+from firmware.common import update_start
 from firmware.common.modbus import GENERAL, ModbusError
 from firmware.common.pzem import Pzem, jump
 from firmware.common.registration import Registration
 from firmware.common.ticks import ticks_add, ticks_diff
+from firmware.energy_meter.energy import EnergyTotal
 from firmware.energy_meter.settings import FIRMWARE
 from shared import protocol
 
@@ -24,10 +26,12 @@ _STATUS_MS = 10_000
 class Phase:
     """What is known of one phase."""
 
-    def __init__(self, pzem: Pzem) -> None:
+    def __init__(self, pzem: Pzem, number: int) -> None:
         self.pzem = pzem
+        self.total = EnergyTotal("energy%d" % number)
         self.reading: "Any" = None
         self.suspect = ""
+        self.energy_wh = 0  # counted over the device's own resets
         self.lost = False
         self.fresh = False  # read since the last publication
         self.asked: int | None = None
@@ -36,54 +40,24 @@ class Phase:
         self.told_dv = 0
 
 
-class Meter:
-    """Polls, publishes, answers the manager. `link` as firmware.common.link.Link, `restart` starts
-    the board anew."""
+class Reader:
+    """Asks each PZEM in turn. `errors` counts answers that were wrong or did not come, and
+    `last_error` says which was the last."""
 
-    def __init__(
-        self, config: "Any", bus: "Any", link: "Any", network: "Any", restart: "Any", now_ms: int
-    ) -> None:
-        self.config = config
-        self.link = link
-        self.network = network
+    def __init__(self, config: "Any", bus: "Any", now_ms: int) -> None:
         self.bus = bus
         count = config["phases"]
-        self.phases = [Phase(Pzem(bus, i + 1 if count > 1 else GENERAL)) for i in range(count)]
-        self.registration = Registration()
+        self.phases = [
+            Phase(Pzem(bus, n + 1 if count > 1 else GENERAL), n + 1) for n in range(count)
+        ]
         self.errors = 0
-        self.state = "starting"
-        self._restart = restart
+        self.last_error = ""
+        self._poll_ms = config["poll_ms"]
+        self._started = now_ms
         self._turn = 0
         self._asking: "Phase | None" = None
-        self._started = now_ms
-        self._second = now_ms
-        self.uptime_s = 0
-        # Asked for at every round; the rest is looked up when needed.
-        self._poll_ms = config["poll_ms"]
-        self._threshold_ma = config["threshold_ma"]
-        self._period_s = config["busy_s"]
-        self._load_at: int | None = None
-        self._status_at: int | None = None
-        self._told: "tuple[str, list[str]]" = ("", [])
-        self._session = 0
 
-    def step(self, now_ms: int) -> None:
-        """One round; call it at least every few milliseconds."""
-        while ticks_diff(now_ms, self._second) >= 1000:
-            self._second = ticks_add(self._second, 1000)
-            self.uptime_s += 1
-        if self._poll(now_ms):
-            self._publish_load(now_ms)
-        self._announce(now_ms)
-        self._publish_status(now_ms)
-        got = self.link.take()
-        while got is not None:
-            self._heard(got[1], now_ms)
-            got = self.link.take()
-
-    # -- measuring
-
-    def _poll(self, now_ms: int) -> bool:
+    def poll(self, now_ms: int) -> bool:
         """Ask or listen; True when a phase has just been read."""
         phase = self._asking
         if phase is None:
@@ -106,10 +80,12 @@ class Meter:
         self._turn = (self._turn + 1) % len(self.phases)
         old = phase.reading
         if reading is not None:
-            phase.suspect = jump(old, reading, ticks_diff(reading.asked, old.asked)) if old else ""
+            passed = ticks_diff(reading.asked, old.asked) if old is not None else 0
+            phase.suspect = jump(old, reading, passed) if old is not None else ""
             phase.reading = reading
             phase.fresh = True
             phase.lost = False
+            phase.energy_wh = phase.total.count(reading.energy_wh)
             return True
         since = old.asked if old is not None else self._started
         if ticks_diff(now_ms, since) > _LOST_MS:
@@ -117,12 +93,62 @@ class Meter:
             phase.reading = None
         return False
 
+
+class Meter:
+    """Polls, publishes, answers the manager. `link` as firmware.common.link.Link, `network` as
+    firmware.common.wifi.Wifi; `restart` starts the board anew."""
+
+    def __init__(
+        self,
+        config: "Any",
+        reader: Reader,
+        link: "Any",
+        network: "Any",
+        restart: "Any",
+        now_ms: int,
+    ) -> None:
+        self.config = config
+        self.reader = reader
+        self.phases = reader.phases
+        self.link = link
+        self.network = network
+        self.registration = Registration()
+        self.state = "starting"
+        self.update: "Any" = None
+        self._restart = restart
+        self._second = now_ms
+        self.uptime_s = 0
+        # Asked for at every round; the rest is looked up when needed.
+        self._threshold_ma = config["threshold_ma"]
+        self._period_s = config["busy_s"]
+        self._load_at: int | None = None
+        self._status_at: int | None = None
+        self._told: "tuple[str, list[str]]" = ("", [])
+        self._session = 0
+
+    def step(self, now_ms: int) -> None:
+        """One round; call it at least every few milliseconds."""
+        while ticks_diff(now_ms, self._second) >= 1000:
+            self._second = ticks_add(self._second, 1000)
+            self.uptime_s += 1
+        if self.reader.poll(now_ms):
+            self._publish_load(now_ms)
+        self._announce(now_ms)
+        self._publish_status(now_ms)
+        got = self.link.take()
+        while got is not None:
+            self._heard(got[1], now_ms)
+            got = self.link.take()
+        if self.update is not None:
+            self.update.step(now_ms)
+
+    # -- measuring
+
     def _changed(self) -> bool:
         limit_ma = self._threshold_ma
         for p in self.phases:
             r = p.reading
-            # 2.3 W a milliampere-hundred: the same threshold seen through 230 V, and 5 V of the
-            # mains itself.
+            # The same threshold seen in power at 230 V; and 5 V of the mains itself.
             if (
                 abs(r.current_ma - p.told_ma) >= limit_ma
                 or abs(r.power_dw - p.told_dw) * 100 >= limit_ma * 230
@@ -134,11 +160,13 @@ class Meter:
 
     def _publish_load(self, now_ms: int) -> None:
         phases = self.phases
-        for p in phases:
-            if p.reading is None or not p.fresh:
-                return
         if not self.registration.accepted:
             return
+        for p in phases:
+            # Every phase must have been read anew: an old value never travels with a new one
+            # twice.
+            if p.reading is None or not p.fresh:
+                return
         if (
             self._load_at is not None
             and ticks_diff(now_ms, self._load_at) < self._period_s * 1000
@@ -146,25 +174,24 @@ class Meter:
         ):
             return
         message = self.load(now_ms)
-        if self.link.publish(message):
+        if message is not None and self.link.publish(message):
             self._load_at = now_ms
             for p in phases:
+                r = p.reading
                 p.fresh = False
-                p.told_ma, p.told_dw, p.told_dv = (
-                    p.reading.current_ma,
-                    p.reading.power_dw,
-                    p.reading.voltage_dv,
-                )
+                p.told_ma, p.told_dw, p.told_dv = r.current_ma, r.power_dw, r.voltage_dv
 
-    def load(self, now_ms: int) -> "dict[str, Any]":
-        """What is measured now, as the message for it; every phase must have a reading."""
+    def load(self, now_ms: int) -> "dict[str, Any] | None":
+        """What is measured now, as the message for it; None while a phase has no reading."""
         read = [p.reading for p in self.phases]
+        if None in read:
+            return None
         message = {
             "code": protocol.COUNTER_LOAD,
             "current_ma": [r.current_ma for r in read],
             "voltage_dv": [r.voltage_dv for r in read],
             "power_w": [(r.power_dw + 5) // 10 for r in read],
-            "energy_wh": [r.energy_wh for r in read],
+            "energy_wh": [p.energy_wh for p in self.phases],
             "pf_pct": [r.pf_pct for r in read],
             "freq_mhz": read[0].freq_dhz * 100,
             "age_ms": min(600_000, max([ticks_diff(now_ms, r.asked) for r in read])),
@@ -219,7 +246,7 @@ class Meter:
             "faults": faults,
             "rejected": self.link.rejected,
             "uptime_s": self.uptime_s,
-            "errors": self.errors,
+            "errors": self.reader.errors,
         }
         if hasattr(gc, "mem_free"):
             gc.collect()
@@ -234,7 +261,10 @@ class Meter:
     def _heard(self, message: "dict[str, Any]", now_ms: int) -> None:
         code = message["code"]
         if code == protocol.REPLY:
+            was = self.registration.accepted
             self.registration.reply(message)
+            if self.registration.accepted and not was:
+                self._settle()
         elif code == protocol.COMMAND:
             if message["command"] == "reset":
                 self._restart()
@@ -242,8 +272,27 @@ class Meter:
                 self._period_s = self.config["busy_s"]
             elif message["command"] == "stop":
                 self._period_s = self.config["calm_s"]
+        elif code in (protocol.UPDATE_OFFER, protocol.UPDATE_CHUNK):
+            if self.update is None:
+                # Loaded when first needed: an ESP8266 has no room for what it hardly ever uses.
+                from firmware.common.update import Update
+
+                self.update = Update(self.link)
+            self.update.heard(message, now_ms)
+            if self.update.restart:
+                self._restart()
+        elif code == protocol.DEL_COUNTER:
+            self.registration.dismissed(now_ms)
         elif code in (protocol.CONFIG_GET, protocol.CONFIG_SET):
             self._setting(message)
+
+    def _settle(self) -> None:
+        """Say how an update ended: reaching the manager is what shows that it works."""
+        ended = update_start.settle()
+        if ended is not None:
+            message = {"code": protocol.UPDATE_STATUS, "update": ended[0], "state": ended[1]}
+            message["offset"] = 0
+            self.link.publish(message)
 
     def _setting(self, message: "dict[str, Any]") -> None:
         import json
