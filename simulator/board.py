@@ -142,6 +142,7 @@ class Board:
         self._t_at = time.monotonic()
         self._out = b""
         self._reason = "power"
+        self.repl_attached = True
         self._server: asyncio.Server | None = None
         self._pidfd = -1
         self._ended = False
@@ -151,6 +152,18 @@ class Board:
 
     async def start(self) -> None:
         """Put the firmware on the flash, open the bench socket and switch the board on."""
+        self._fill_flash()
+        if self.uart is not None:
+            self._uart_fd = open_line(self.uart)
+        for port in (80, 53):
+            self.ports[port] = _free_port(socket.SOCK_DGRAM if port == 53 else socket.SOCK_STREAM)
+        if self.bench_path is not None:
+            self._take_socket_path()
+            self._server = await asyncio.start_unix_server(self._serve, path=str(self.bench_path))
+        self._power_on()
+
+    def _fill_flash(self) -> None:
+        """Put the firmware where the board finds it."""
         self.flash.mkdir(parents=True, exist_ok=True)
         main = ROOT / "firmware" / self.kind / "main.py"
         if self.main is not None:
@@ -162,14 +175,6 @@ class Board:
         if self.config or not (self.flash / "config.json").exists():
             (self.flash / "config.json").write_text(json.dumps(self.config))
         self._make_lib()
-        if self.uart is not None:
-            self._uart_fd = open_line(self.uart)
-        for port in (80, 53):
-            self.ports[port] = _free_port(socket.SOCK_DGRAM if port == 53 else socket.SOCK_STREAM)
-        if self.bench_path is not None:
-            self._take_socket_path()
-            self._server = await asyncio.start_unix_server(self._serve, path=str(self.bench_path))
-        self._power_on()
 
     def _make_lib(self) -> None:
         lib = self._work / "lib"
@@ -228,16 +233,26 @@ class Board:
                 env["BOARD_UART_PINS"] = ",".join(str(n) for n in self.installation.pins.PZEM_UART)
             elif self.config.get("uart_swap"):
                 env["BOARD_UART_PINS"] = "0,15,13"
+        self._sent = {}
+        self.repl_attached = True
+        self._channel = ours
+        self._tell()
+        self._child = self._launch(env, fds)
+        theirs.close()
+        self._pidfd = os.pidfd_open(self._child.pid)
+        self._t_at, self._t_ms = time.monotonic(), 0
+        self._loop.add_reader(self._pidfd, self._died)
+        self._loop.add_reader(ours.fileno(), self._heard)
+
+    def _launch(self, env: dict[str, str], fds: list[int]) -> subprocess.Popen[bytes]:
+        """Start the interpreter on boot.py, with what it prints coming here."""
         if self.interpreter:
             command = [self.interpreter, "-X", f"heapsize={HEAP[self.kind]}", str(SHIMS / "boot.py")]
         else:
             command = [sys.executable, str(SHIMS / "cpython.py")]
-        self._sent = {}
-        self._channel = ours
-        self._tell()
         out_read, out_write = os.pipe()
         os.set_blocking(out_read, False)
-        self._child = subprocess.Popen(
+        child = subprocess.Popen(
             command,
             env=env,
             cwd=self.flash,
@@ -247,13 +262,9 @@ class Board:
             pass_fds=fds,
             start_new_session=True,
         )
-        theirs.close()
         os.close(out_write)
-        self._pidfd = os.pidfd_open(self._child.pid)
-        self._t_at, self._t_ms = time.monotonic(), 0
-        self._loop.add_reader(self._pidfd, self._died)
         self._loop.add_reader(out_read, self._printed, out_read)
-        self._loop.add_reader(ours.fileno(), self._heard)
+        return child
 
     def _died(self) -> None:
         child = self._child
@@ -271,7 +282,7 @@ class Board:
         if self._ended or not self.installation.power:
             self._changed()
             return
-        if status == SOFT_RESET_STATUS:
+        if status == SOFT_RESET_STATUS or self._typed_soft_reset(status):
             self._reason = "soft"
         elif status not in {RESET_STATUS, -signal.SIGKILL}:
             self._note(f"the board's program ended with status {status}")
@@ -279,6 +290,10 @@ class Board:
         self.resets[self._reason] += 1
         self._changed()
         self._start = self._loop.call_later(_BOOT_DELAY_S, self._power_on)
+
+    def _typed_soft_reset(self, status: int) -> bool:
+        """Was it Ctrl-D at the REPL? There is none here (see pretend_board)."""
+        return False
 
     def _close_channel(self) -> None:
         if self._channel is not None:
@@ -371,6 +386,8 @@ class Board:
                 self._reason = "soft" if a == SOFT_RESET_STATUS else "hard"
             elif kind == 83:  # "S"
                 changed = True
+            elif kind == 86:  # "V"
+                self.repl_attached = bool(b)
         if changed:
             self._changed()
 

@@ -18,6 +18,8 @@ def dupterm(stream, index=0):
         raise ValueError("invalid dupterm index")
     old = _terminals[index]
     _terminals[index] = stream
+    if index == 1:
+        wiring.say(86, 0, 0, 0 if stream is None else 1)  # "V"
     return None if old is True else old
 
 

@@ -14,6 +14,7 @@ the bench, one a packet from the board:
       W          b time-out in ms; K: fed
       T index    a: length of the bytes that follow: an I2C/SPI/neopixel transfer, index = what, b = address
       S          the board has started
+      V          b: is the REPL on UART0?
       G          b: the level of a fault taken into account (for tests)
 
 Threads: the unix port runs threads truly at once, a board never does (its interpreter has one lock). So a thread here
