@@ -20,7 +20,7 @@ CONFIG ?=
 ERASE ?=
 export PYTHON
 
-.PHONY: help setup demo test lint format bench soak lock flash deploy repl clean
+.PHONY: help setup kafka demo test lint format bench soak lock flash deploy repl clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ format: $(READY) ## ruff's formatter
 
 bench: setup ## reaction times and codec figures, printed
 	@$(PY) -m bench $(ARGS)
+
+kafka: $(READY) ## Apache Kafka's jars for the datahub's tests and demo, with Maven (Java 17)
+	@$(PY) -m simulator.kafka
 
 lock: $(READY) ## requirements*.lock from pyproject.toml: pins with hashes (ARGS=--upgrade for newer ones)
 	@$(UV_COMPILE) pyproject.toml $(ARGS) --output-file requirements.lock

@@ -1,7 +1,9 @@
-"""Apache Kafka as one JVM in KRaft mode, from its published jars: the real broker where no container engine is.
+"""Apache Kafka as one JVM in KRaft mode, from its published jars: the real broker where no
+container engine is.
 
-Clients come in two ways, as in service: buildings over TLS with SASL/SCRAM, and may only write to the intake; the
-datahub's own programs over loopback. `python -m simulator.kafka` fetches the jars that deploy/kafka/pom.xml pins.
+Clients come in two ways, as in service: buildings over TLS with SASL/SCRAM, and may only write
+to the intake; the datahub's own programs over loopback. `python -m simulator.kafka` fetches the
+jars that deploy/kafka/pom.xml pins.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ ROOT = Path(__file__).parent.parent
 POM = ROOT / "deploy" / "kafka" / "pom.xml"
 FOG_USER = "fog"
 _START_S = 60.0
-# Serial collector and first-tier compiler: a broker of one's own starts in half the time and stays small.
+# Serial collector and first-tier compiler: a broker of one's own starts in half the time and stays
+# small.
 _JVM = (
     "-Xms128m",
     "-Xmx512m",
@@ -108,7 +111,8 @@ def free_ports(count: int) -> list[int]:
 
 
 class Kafka:
-    """One broker with its files in `folder`. `servers` is the datahub's way in, `secure_servers` the buildings'.
+    """One broker with its files in `folder`. `servers` is the datahub's way in, `secure_servers`
+    the buildings'.
 
     The files outlive `kill` and `stop`: `start` goes on with what was written.
     """
@@ -258,7 +262,8 @@ inter.broker.listener.name=INSIDE
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,INSIDE:PLAINTEXT,SITES:SASL_SSL
 sasl.enabled.mechanisms=SCRAM-SHA-512
 listener.name.sites.sasl.enabled.mechanisms=SCRAM-SHA-512
-listener.name.sites.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sites.scram-sha-512.sasl.jaas.config=\\
+    org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.sites.ssl.keystore.type=PEM
 listener.name.sites.ssl.keystore.location={self.folder / "server.pem"}
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer

@@ -1,7 +1,9 @@
-"""A PostgreSQL server of one's own in a folder: the real engine for the demo, the bench and the tests.
+"""A PostgreSQL server of one's own in a folder: the real engine for the demo, the bench and the
+tests.
 
-Debian's packages start a server for the whole machine; this one runs beside it, on loopback, and goes with its folder.
-PostgreSQL refuses to run as root, so root starts it as the user `postgres`.
+Debian's packages start a server for the whole machine; this one runs beside it, on loopback,
+and goes with its folder. PostgreSQL refuses to run as root, so root starts it as the user
+`postgres`.
 """
 
 from __future__ import annotations
@@ -21,11 +23,15 @@ _START_S = 30.0
 
 
 class PostgresError(RuntimeError):
-    """PostgreSQL cannot be had or did not start; the words say what is missing and how to get it."""
+    """PostgreSQL cannot be had or did not start; the words say what is missing and how to get
+    it.
+    """
 
 
 def programs() -> Path | None:
-    """The folder of the newest server installed (15 or later), or None. Debian keeps it off the PATH."""
+    """The folder of the newest server installed (15 or later), or None. Debian keeps it off the
+    PATH.
+    """
     found = []
     for folder in Path("/usr/lib/postgresql").glob("*/bin"):
         match = re.fullmatch(r"\d+", folder.parent.name)
@@ -54,7 +60,8 @@ def _as_user() -> pwd.struct_passwd | None:
 
 
 def _user_switch(owner: pwd.struct_passwd) -> list[str]:
-    # Changing the user forgets the signal that ends a child with its parent, so it is asked for again.
+    # Changing the user forgets the signal that ends a child with its parent, so it is asked for
+    # again.
     return [
         "setpriv",
         f"--reuid={owner.pw_uid}",
@@ -69,7 +76,9 @@ def _user_switch(owner: pwd.struct_passwd) -> list[str]:
 class Postgres:
     """One server with its data in `folder`; `dsn` is the superuser's way in.
 
-    The data outlive `kill` and `stop`: `start` recovers from the log as after a power cut.
+    As root, every folder above it must let the user `postgres` through: a new folder right
+    under /tmp does. The data outlive `kill` and `stop`: `start` recovers from the log as after
+    a power cut.
     """
 
     def __init__(self, folder: Path, port: int = 0) -> None:
@@ -90,10 +99,8 @@ class Postgres:
         if not self.data.exists():
             if owner:
                 os.chown(folder, owner.pw_uid, owner.pw_gid)
-                for parent in folder.parents:  # a temporary folder's parents are root's alone
-                    if parent.stat().st_uid == 0 and not parent.stat().st_mode & 1:
-                        parent.chmod(parent.stat().st_mode | 0o011)
-            # Trust: it listens on loopback only and lives as long as the test or demo that made it.
+            # Trust: it listens on loopback only and lives as long as the test or demo that made
+            # it.
             self._run(
                 "initdb",
                 "-D",
@@ -119,7 +126,8 @@ class Postgres:
             self._child = self._begin()
             if self._answers(ends):
                 return
-            # A server killed a moment ago may still be leaving: its last processes hold its shared memory.
+            # A server killed a moment ago may still be leaving: its last processes hold its shared
+            # memory.
             if time.monotonic() > ends or "shared memory" not in self._child.tail():
                 raise PostgresError(self._child.words())
             time.sleep(0.2)

@@ -1,0 +1,136 @@
+"""The fog worker on real Kafka and PostgreSQL: everything once, whatever happens in between."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from datahub.fog import record, topics
+from datahub.fog.deadletter import letters, replay
+from datahub.fog.worker import Worker
+from simulator.kafka import Kafka
+from tests.datahub.conftest import MASTER, Cloud, key_of
+from tests.datahub.parcels import T0, load, note, send, signed
+
+pytestmark = pytest.mark.datahub
+
+
+@contextmanager
+def running(kafka: Kafka, cloud: Cloud, group: str) -> Iterator[Worker]:
+    worker = Worker(kafka.servers, cloud.fog, MASTER, group)
+    stop = threading.Event()
+    thread = threading.Thread(target=worker.run, args=(stop.is_set,))
+    thread.start()
+    try:
+        yield worker
+    finally:
+        stop.set()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def wait_for(cloud: Cloud, question: str, want: object, within_s: float = 30) -> None:
+    ends = time.monotonic() + within_s
+    while True:
+        got = cloud.ask(question)[0][0]
+        if got == want:
+            return
+        assert time.monotonic() < ends, f"{question}: {got}, not {want}"
+        time.sleep(0.1)
+
+
+def test_what_a_site_sends_is_stored_once(kafka: Kafka, cloud: Cloud, site: str) -> None:
+    now = int(time.time() * 1000)
+    start = now - 3_600_000
+    records = [load("meter-1", i, start + i * 1000, 1000 + i) for i in range(1, 1501)]
+    with running(kafka, cloud, site):
+        send(kafka.servers, site, records)
+        send(kafka.servers, site, records[:700])  # a manager that did not hear the broker's answer
+        wait_for(cloud, "SELECT count(*) FROM reading", 1500)
+        wait_for(cloud, "SELECT sum(next) > 4 FROM kafka_offset", True)
+    assert cloud.ask("SELECT count(DISTINCT (boot, seq)), max(counted_wh) FROM reading") == [
+        (1500, 1499)
+    ]
+    assert cloud.ask("SELECT sum(n), sum(energy_wh) FROM minute") == [(1500, 1499)]
+    assert cloud.ask("SELECT sum(n), sum(energy_wh) FROM quarter") == [(1500, 1499)]
+
+
+def test_a_bad_record_goes_to_the_dead_letters_and_comes_back_mended(
+    kafka: Kafka, cloud: Cloud, site: str
+) -> None:
+    now = int(time.time() * 1000)
+    with running(kafka, cloud, site):
+        send(
+            kafka.servers,
+            site,
+            [
+                load("meter-1", 1, now, 5),
+                load("meter-1", 2, now + 1, 5, power_w=99_999_999),
+                load("meter-1", 3, now + 2, 6),
+            ],
+        )
+        wait_for(cloud, "SELECT count(*) FROM reading", 2)
+        found = [x for x, _ in letters(kafka.servers, f"look-{site}") if x.site == site]
+        assert [(x.reason, x.of) for x in found] == [("fields", "record")]
+        assert "power_w" in found[0].why
+        replay(kafka.servers, "fields", key_of, lambda raw: raw.replace(b"99999999", b"3680"))
+        wait_for(cloud, "SELECT count(*) FROM reading", 3)
+    assert cloud.ask("SELECT seq, flags & 16 FROM reading ORDER BY seq") == [
+        (1, 0),
+        (2, 16),
+        (3, 0),
+    ]
+
+
+def test_nobody_sends_in_anothers_name(kafka: Kafka, cloud: Cloud, site: str) -> None:
+    from confluent_kafka import Producer
+
+    value, _ = signed(site, [load("meter-1", 1, T0, 5)])
+    wrong = record.mac(record.site_key(MASTER, "other", 1), value)
+    producer = Producer({"bootstrap.servers": kafka.servers})
+    forged: list[dict[str, str | bytes | None]] = [{record.MAC_HEADER: wrong}, {}]
+    for headers in forged:
+        producer.produce(topics.INTAKE, key=site, value=value, headers=headers)
+    producer.produce(topics.INTAKE, key=site, value=b"\xff\x00 no parcel")
+    assert producer.flush(20) == 0
+    with running(kafka, cloud, site):
+        send(
+            kafka.servers,
+            site,
+            [note("manager", 1, int(time.time() * 1000), "log", {"level": "info", "words": "up"})],
+        )
+        wait_for(cloud, "SELECT count(*) FROM record", 1)
+    assert cloud.ask("SELECT count(*) FROM reading") == [(0,)]
+
+
+def test_a_worker_taken_by_surprise_leaves_nothing_half_done(
+    kafka: Kafka, cloud: Cloud, site: str
+) -> None:
+    """Its partition is read on by another while it holds a batch: the offset says so, its batch
+    is undone.
+    """
+    now = int(time.time() * 1000)
+    first = Worker(kafka.servers, cloud.fog, MASTER, f"a-{site}")
+    second = Worker(
+        kafka.servers, cloud.fog, MASTER, f"b-{site}"
+    )  # a group of its own: nobody takes its partitions
+    send(kafka.servers, site, [load("meter-1", i, now + i, i) for i in range(1, 101)], parcel=10)
+    done = threading.Event()
+    threads = [threading.Thread(target=w.run, args=(done.is_set,)) for w in (first, second)]
+    for t in threads:
+        t.start()
+    wait_for(cloud, "SELECT count(*) FROM reading", 100)
+    send(kafka.servers, site, [load("meter-1", i, now + i, i) for i in range(101, 301)], parcel=1)
+    wait_for(cloud, "SELECT count(*) FROM reading", 300)
+    done.set()
+    for t in threads:
+        t.join(20)
+    assert first.counts.fenced + second.counts.fenced > 0
+    assert cloud.ask("SELECT count(*), count(DISTINCT seq), max(counted_wh) FROM reading") == [
+        (300, 300, 299)
+    ]
+    assert cloud.ask("SELECT sum(n), sum(energy_wh) FROM minute") == [(300, 299)]
