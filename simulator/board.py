@@ -1,28 +1,35 @@
 """`ievcc board`: one of the boards, running its own firmware without its hardware.
 
-The firmware's files run under the MicroPython unix port (or CPython where there is none) in a child process, with
-simulator/boards standing for the chip; this process is everything around the chip. It starts the child, tells its pins
-what the installation does, starts it anew when it resets or its watchdog runs out, and ends it.
+The firmware's files run under the MicroPython unix port (or CPython where there is none) in a
+child process, with simulator/boards standing for the chip; this process is everything around the
+chip. It starts the child, tells its pins what the installation does, starts it anew when it
+resets or its watchdog runs out, and ends it.
 
 The bench socket (a Unix stream socket, JSON lines both ways) takes what the world does:
 
-    {"ev": "A".."E"}   {"ev_ohm": 882, "diode": true}   {"pp_ohm": 220}   {"residual_ma": {"ac": 0, "dc": 0}}
-    {"pe": false}   {"weld": true}   {"contactor_stuck_open": true}   {"temp_c": {"terminal": 71}}   {"mains_dv": 2300}
-    {"car_ma": [16000, 0, 0]}   {"card": "04A1B2C3D4E5F6"}   {"power": false}   {"get": true}
-    and beyond the usual: {"button": true}   {"rcm_works": false}   {"pilot": {"source_ohm": 970, "plus_mv": 12600}}
-    {"net": {"wifi": 1, "dns": 1, "connect": 1, "tls": 1, "send": 1, "receive": 1}} (0 healthy, 1 hangs without end,
-    n > 1: hangs n ms)   {"reset": true} (the reset button)
+    {"ev": "A".."E"}   {"ev_ohm": 882, "diode": true}   {"pp_ohm": 220}   {"pe": false}
+    {"residual_ma": {"ac": 0, "dc": 0}}   {"weld": true}   {"contactor_stuck_open": true}
+    {"temp_c": {"terminal": 71}}   {"mains_dv": 2300}   {"car_ma": [16000, 0, 0]}
+    {"card": "04A1B2C3D4E5F6"} (null lifts it)   {"power": false}   {"get": true}
 
-A line that cannot be is answered {"error": "..."} and changes nothing. What goes out, on every change and on get:
+and beyond the usual:
 
-    {"t_ms": 81234, "pilot": {"duty_permille": 533, "high_mv": 5990, "low_mv": -11880}, "contactor": true,
-     "mains_out": true, "rcm": false, "state": "C2", "offer_a": 32, "faults": [], "led": "on", "resets": 0,
-     "running": true}
+    {"button": true}   {"rcm_works": false}   {"reset": true} (the reset button)
+    {"pilot": {"source_ohm": 970, "plus_mv": 12600, "minus_mv": -11400, "top_ohm": 101000, ..}}
+    {"net": {"wifi": 1, "dns": 1, "connect": 1, "tls": 1, "send": 1, "receive": 1}}
+        0: healthy; 1: hangs for ever; n > 1: each call hangs n ms
 
-`t_ms` is the board's own clock, `contactor` the level of its coil, `mains_out` whether the contacts are closed on a live
-line, `rcm` what the residual current monitor tells the board. `state` is what the pilot line shows. `faults` is what the
-firmware last printed on its console as a line of JSON with "faults" (and "state", "offer_a"); `offer_a` is what the duty
-says. `resets` counts by cause: {"wdt": 1}.
+A line that cannot be is answered {"error": "..."} and changes nothing. What goes out, on every
+change and on get:
+
+    {"t_ms": 81234, "pilot": {"duty_permille": 533, "high_mv": 5990, "low_mv": -11880},
+     "contactor": true, "mains_out": true, "rcm": false, "state": "C2", "offer_a": 32,
+     "faults": [], "led": "on", "resets": {"wdt": 1}, "running": true}
+
+`t_ms` is the board's own clock, `contactor` the level of its coil, `mains_out` whether the
+contacts are closed on a live line, `rcm` what the residual current monitor tells the board.
+`state` is what the pilot line shows, `offer_a` what its duty says. `faults` is what the firmware
+last printed on its console: a line of JSON with "faults" in it. `resets` counts by cause.
 """
 
 from __future__ import annotations
@@ -69,8 +76,11 @@ class BoardError(Exception):
 
 
 def micropython() -> str | None:
-    """The MicroPython unix port, beside this Python or on PATH; None where there is no such wheel."""
-    return shutil.which("micropython", path=sysconfig.get_path("scripts")) or shutil.which("micropython")
+    """The MicroPython unix port, beside this Python or on PATH; None where there is no such
+    wheel."""
+    return shutil.which("micropython", path=sysconfig.get_path("scripts")) or shutil.which(
+        "micropython"
+    )
 
 
 def duty_permille(duty_u16: int) -> int:
@@ -90,7 +100,8 @@ def offer_a(permille: int) -> int:
 
 
 class Board:
-    """One board and its bench. `config` is the board's settings file; `flash` the directory that is its flash."""
+    """One board and its bench. `config` is the board's settings file; `flash` the directory that
+    is its flash."""
 
     def __init__(
         self,
@@ -192,7 +203,9 @@ class Board:
         path = self.bench_path
         assert path is not None
         if len(str(path).encode()) > 107:
-            raise BoardError(f"{path} is too long for a Unix socket (107 bytes): choose a shorter --bench")
+            raise BoardError(
+                f"{path} is too long for a Unix socket (107 bytes): choose a shorter --bench"
+            )
         if path.exists():
             with socket.socket(socket.AF_UNIX) as probe:
                 try:
@@ -247,7 +260,12 @@ class Board:
     def _launch(self, env: dict[str, str], fds: list[int]) -> subprocess.Popen[bytes]:
         """Start the interpreter on boot.py, with what it prints coming here."""
         if self.interpreter:
-            command = [self.interpreter, "-X", f"heapsize={HEAP[self.kind]}", str(SHIMS / "boot.py")]
+            command = [
+                self.interpreter,
+                "-X",
+                f"heapsize={HEAP[self.kind]}",
+                str(SHIMS / "boot.py"),
+            ]
         else:
             command = [sys.executable, str(SHIMS / "cpython.py")]
         out_read, out_write = os.pipe()
@@ -401,7 +419,8 @@ class Board:
                 self._channel.send(_INPUT.pack(73, what, len(answer), 0, 0) + answer)
 
     def bus(self, what: int, address: int, data: bytes) -> bytes:
-        """The devices on the board's I2C and SPI: a first byte of 0 and what was read, or 1: nobody there."""
+        """The devices on the board's I2C and SPI: a first byte of 0 and what was read, or 1:
+        nobody there."""
         return b"\x01"
 
     def _printed(self, fd: int) -> None:
@@ -592,8 +611,8 @@ def _free_port(kind: int) -> int:
 
 
 def _uid(name: str) -> str:
-    """Six bytes that are this board's own: two boards of one name would share them, as no two chips do, but for the
-    process number."""
+    """Six bytes that are this board's own: two boards of one name would share them, as no two
+    chips do, but for the process number."""
     number = 0
     for byte in f"{name} {os.getpid()}".encode():
         number = (number * 131 + byte) & 0xFFFFFFFF
@@ -618,10 +637,16 @@ def board(
     config: Annotated[Path, typer.Option(help="the board's settings, a JSON file")],
     uart: Annotated[str | None, typer.Option(help="the tty its PZEM hangs on")] = None,
     bench: Annotated[Path | None, typer.Option(help="make the bench socket here")] = None,
-    fs: Annotated[Path | None, typer.Option(help="keep the board's flash in this directory")] = None,
-    cpython: Annotated[bool, typer.Option(help="run the firmware on CPython instead of MicroPython")] = False,
+    fs: Annotated[
+        Path | None, typer.Option(help="keep the board's flash in this directory")
+    ] = None,
+    cpython: Annotated[
+        bool, typer.Option(help="run the firmware on CPython instead of MicroPython")
+    ] = False,
     console: Annotated[bool, typer.Option(help="show what the board prints")] = False,
-    speed: Annotated[int, typer.Option(min=1, max=1000, help="how much faster its clock runs")] = 1,
+    speed: Annotated[
+        int, typer.Option(min=1, max=1000, help="how much faster its clock runs")
+    ] = 1,
 ) -> None:
     """Run a board's own firmware without its hardware, until Ctrl-C."""
     if kind not in HEAP:

@@ -1,9 +1,11 @@
-"""What a charger is wired to: the car's pilot circuit, cable, earth, residual current monitor, contactor, mains, sensors.
+"""What a charger is wired to: the car's pilot circuit, cable, earth, residual current monitor,
+contactor, mains, sensors.
 
-Pure: the bench sets what the world does, the board what it drives; `levels` and `voltages` say what its pins see then.
-Values are those of the usual circuit: pilot source 1 kΩ from ±12 V; in the car a diode and 2.74 kΩ (B), 882 Ω (C) or
-246 Ω (D) to earth; 100 kΩ / 22 kΩ to 3.3 V / 16 kΩ to ground before the board's converter; 1 kΩ pull-up for the cable's
-resistor; 10 kΩ NTC (B 3950) beside 27 kΩ to ground under 10 kΩ to 3.3 V.
+Pure: the bench sets what the world does, the board what it drives; `levels` and `voltages` say
+what its pins see then. Values are those of the usual circuit: pilot source 1 kΩ from ±12 V; in
+the car a diode and 2.74 kΩ (B), 882 Ω (C) or 246 Ω (D) to earth; 100 kΩ / 22 kΩ to 3.3 V / 16 kΩ
+to ground before the board's converter; 1 kΩ pull-up for the cable's resistor; 10 kΩ NTC (B 3950)
+beside 27 kΩ to ground under 10 kΩ to 3.3 V.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ PP_OHM_32A = 220.0
 DIODE_MV = 700
 _RELAY_CLOSES_MS, _RELAY_OPENS_MS = 20, 15
 _PULL_UP_MV = 3300
-# A residual current monitor (6 mA DC, 30 mA AC): multiple of its threshold -> it trips within so many ms.
+# A residual current monitor (6 mA DC, 30 mA AC): multiple of its threshold -> it trips within so
+# many ms.
 _RCM_TRIP_MS = ((5.0, 15), (2.0, 60), (1.0, 170))
 _RCM_TEST_MS = 30
 
@@ -29,7 +32,8 @@ class BenchError(ValueError):
 
 @dataclass
 class Pilot:
-    """The charger's half of the pilot circuit; the defaults are nominal, the ranges those a bench must bear."""
+    """The charger's half of the pilot circuit; the defaults are nominal, the ranges those a bench
+    must bear."""
 
     plus_mv: int = 12_000
     minus_mv: int = -12_000
@@ -39,7 +43,8 @@ class Pilot:
     down_ohm: float = 16_000.0
 
     def cp_mv(self, driven_mv: int, ev_ohm: float | None, diode: bool, shorted: bool) -> int:
-        """The line's voltage while the source drives `driven_mv`, with a car of `ev_ohm` (None: none)."""
+        """The line's voltage while the source drives `driven_mv`, with a car of `ev_ohm` (None:
+        none)."""
         if shorted:
             return 0
         # The divider loads the line towards about 1.4 V behind 109 kΩ.
@@ -63,7 +68,8 @@ class Pilot:
 
 
 def ntc_uv(temp_c: float | None) -> int:
-    """Microvolts of a 10 kΩ NTC (B 3950) beside 27 kΩ to ground under 10 kΩ to 3.3 V; None: the sensor is open."""
+    """Microvolts of a 10 kΩ NTC (B 3950) beside 27 kΩ to ground under 10 kΩ to 3.3 V; None: the
+    sensor is open."""
     ohm = 27_000.0
     if temp_c is not None:
         ntc = 10_000 * math.exp(3950 * (1 / (temp_c + 273.15) - 1 / 298.15))
@@ -73,7 +79,8 @@ def ntc_uv(temp_c: float | None) -> int:
 
 @dataclass
 class Installation:
-    """One charger's surroundings. `pins` is a pin table of firmware/charger (pins_esp32.py names every field)."""
+    """One charger's surroundings. `pins` is a pin table of firmware/charger (pins_esp32.py names
+    every field)."""
 
     pins: ModuleType
     ev: str = "A"
@@ -154,7 +161,8 @@ class Installation:
         return True
 
     def reset(self, now_ms: int) -> None:
-        """Every pin floats: the coil's pull-down opens the contactor, the pilot stage's makes it a steady -12 V."""
+        """Every pin floats: the coil's pull-down opens the contactor, the pilot stage's makes it
+        a steady -12 V."""
         self.coil = self.rcm_test = False
         self.duty_u16 = self.freq_hz = 0
         self.led = "off"
@@ -240,7 +248,8 @@ class Installation:
         return high, low
 
     def voltages(self) -> dict[int, tuple[int, int, int]]:
-        """Analogue inputs: pin -> (the pin whose PWM it follows or -1, microvolts while that is high, while low)."""
+        """Analogue inputs: pin -> (the pin whose PWM it follows or -1, microvolts while that is
+        high, while low)."""
         pins = self.pins
         high, low = self.plateaus_mv()
         # A pilot driven as a plain output follows its level, not a PWM.
@@ -250,7 +259,11 @@ class Installation:
         }
         if pins.PROXIMITY_ADC is not None:
             ohm = self.pp_ohm
-            uv = _PULL_UP_MV * 1000 if ohm is None else round(_PULL_UP_MV * 1000 * ohm / (ohm + 1000))
+            uv = (
+                _PULL_UP_MV * 1000
+                if ohm is None
+                else round(_PULL_UP_MV * 1000 * ohm / (ohm + 1000))
+            )
             found[pins.PROXIMITY_ADC] = (-1, uv, uv)
         names = ["terminal", *(name for name in self.temp_c if name != "terminal")]
         for pin, name in zip(pins.TEMPERATURE_ADC, names, strict=False):
@@ -259,7 +272,8 @@ class Installation:
         return found
 
     def state(self) -> str:
-        """The state on the line: the car's letter, 2 while the pilot oscillates; F while it is at -12 V."""
+        """The state on the line: the car's letter, 2 while the pilot oscillates; F while it is at
+        -12 V."""
         if self.duty_u16 == 0:
             return "F"
         letter = self.ev
@@ -312,7 +326,9 @@ def _checked(name: str, value: Any) -> dict[str, Any]:
         parts = _table(name, value)
         if not set(parts) <= {"ac", "dc"}:
             raise BenchError(f"residual_ma: parts are ac and dc, not {sorted(parts)}")
-        return {name: {part: _number(f"residual_ma.{part}", n, 0, 10_000) for part, n in parts.items()}}
+        return {
+            name: {part: _number(f"residual_ma.{part}", n, 0, 10_000) for part, n in parts.items()}
+        }
     if name == "temp_c":
         return {
             name: {
@@ -337,13 +353,19 @@ def _checked(name: str, value: Any) -> dict[str, Any]:
         return {name: value}
     if name == "pilot":
         ranges = {
-            "plus_mv": (10_000, 14_000), "minus_mv": (-14_000, -8_000), "source_ohm": (900, 1100),
-            "top_ohm": (90_000, 110_000), "up_ohm": (19_800, 24_200), "down_ohm": (14_400, 17_600),
+            "plus_mv": (10_000, 14_000),
+            "minus_mv": (-14_000, -8_000),
+            "source_ohm": (900, 1100),
+            "top_ohm": (90_000, 110_000),
+            "up_ohm": (19_800, 24_200),
+            "down_ohm": (14_400, 17_600),
         }
         parts = _table(name, value)
         for part, n in parts.items():
             if part not in ranges:
                 raise BenchError(f"pilot: parts are {', '.join(ranges)}, not {part!r}")
             _number(f"pilot.{part}", n, *ranges[part])
-        return {name: {part: int(n) if part.endswith("mv") else float(n) for part, n in parts.items()}}
+        return {
+            name: {part: int(n) if part.endswith("mv") else float(n) for part, n in parts.items()}
+        }
     raise BenchError(f"{name!r} is nothing this bench knows")

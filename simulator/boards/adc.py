@@ -1,9 +1,10 @@
 """`machine.ADC`: 12 bits with an ESP32's faults, or an ESP8266's one pin.
 
-ESP32 at 11 dB: dead below about 142 mV, linear to 2450 mV, compressed above; each chip has its own gain (read_u16 is
-not corrected, up to 6 % off) and what the eFuse calibration leaves (read_uv, up to 1.5 % and 10 mV, in steps of 1 mV);
-noise of some millivolts, now and then a spike. A read takes about 40 us of the board's time, with jitter: that is the
-virtual sample clock against which a voltage that follows a PWM pin is sampled.
+ESP32 at 11 dB: dead below about 142 mV, linear to 2450 mV, compressed above; each chip has its
+own gain (read_u16 is not corrected, up to 6 % off) and what the eFuse calibration leaves
+(read_uv, up to 1.5 % and 10 mV, in steps of 1 mV); noise of some millivolts, now and then a
+spike. A read takes about 40 us of the board's time, with jitter: that is the virtual sample clock
+against which a voltage that follows a PWM pin is sampled.
 """
 
 import host
@@ -29,12 +30,14 @@ _LEFT_UV = ((_seed >> 11) % 20_001) - 10_000
 
 
 def wifi_is_on():
-    """ADC2 belongs to the Wi-Fi driver while a station or access point is active; network.py replaces this."""
+    """ADC2 belongs to the Wi-Fi driver while a station or access point is active; network.py
+    replaces this."""
     return False
 
 
 class ADC:
-    """An analogue pin. ESP32: GPIO 32-39, and ADC2's pins while Wi-Fi is off; ESP8266: ADC(0), 0 to 1 V."""
+    """An analogue pin. ESP32: GPIO 32-39, and ADC2's pins while Wi-Fi is off; ESP8266: ADC(0), 0
+    to 1 V."""
 
     ATTN_0DB, ATTN_2_5DB, ATTN_6DB, ATTN_11DB = 0, 1, 2, 3
     WIDTH_9BIT, WIDTH_10BIT, WIDTH_11BIT, WIDTH_12BIT = 9, 10, 11, 12
@@ -85,7 +88,10 @@ class ADC:
         self._follows = follows
         self._counts = [self._count(low_uv), self._count(high_uv)]
         if follows >= 0:
-            high, period = pwm.by_pin.get(follows) or (1_000_000 if pins.drives_high(follows) else 0, 1000)
+            high, period = pwm.by_pin.get(follows) or (
+                1_000_000 if pins.drives_high(follows) else 0,
+                1000,
+            )
             if high == 0 or high == 1_000_000:
                 self._period_us = 0
                 self._high_us = high

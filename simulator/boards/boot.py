@@ -1,6 +1,10 @@
-"""Stands where a board's frozen start-up code stands: mounts the flash, runs boot.py and main.py, then waits like a REPL.
+"""Stands where a board's frozen start-up code stands: mounts the flash, runs boot.py and main.py,
+then waits like a REPL.
 
-BOARD_ROOT is the directory that is the board's flash, BOARD_LIB what lies in its /lib, BOARD_SIM these shims.
+BOARD_ROOT is the directory that is the board's flash, BOARD_LIB what lies in its /lib, BOARD_SIM
+these shims. With BOARD_FLASH=path:bytes the flash is a littlefs of that size in a file instead,
+and BOARD_LIB the frozen modules. With BOARD_CONSOLE=friendly a REPL follows; "raw" goes there
+without main.py, as a soft reset in the raw REPL does.
 """
 
 import sys
@@ -9,13 +13,20 @@ import uos
 import vfs
 
 _root, _lib, _sim = uos.getenv("BOARD_ROOT"), uos.getenv("BOARD_LIB"), uos.getenv("BOARD_SIM")
-_mounts = (("/", _root), ("/lib", _lib), ("/sim", _sim), ("/host", "/"))
+_flash, _console = uos.getenv("BOARD_FLASH"), uos.getenv("BOARD_CONSOLE")
+_mounts = (("/", _root), ("/frozen" if _flash else "/lib", _lib), ("/sim", _sim), ("/host", "/"))
 _systems = [(at, vfs.VfsPosix(path)) for at, path in _mounts]
+if _flash:
+    import flash_file
+
+    _path, _size = _flash.rsplit(":", 1)
+    _systems[0] = ("/", flash_file.littlefs(_path, int(_size)))
 vfs.umount("/")
 for _at, _system in _systems:
     vfs.mount(_system, _at)
 uos.chdir("/")
-# A board looks into its root, its frozen modules and /lib; the shims come last, where a board's built-ins come first.
+# A board looks into its root, its frozen modules and /lib; the shims come last, where a board's
+# built-ins come first.
 sys.path[:] = ["/sim"]
 import threads  # noqa: E402
 import wiring  # noqa: E402
@@ -23,7 +34,10 @@ import wiring  # noqa: E402
 sys.modules["_thread"] = threads
 import machine  # noqa: E402, F401
 
-sys.path[:] = ["", ".frozen", "/lib", "/sim"]
+# Frozen modules come before /lib on a board.
+sys.path[:] = (
+    ["", ".frozen", "/frozen", "/lib", "/sim"] if _flash else ["", ".frozen", "/lib", "/sim"]
+)
 import board_sys  # noqa: E402
 
 sys.modules["sys"] = board_sys
@@ -55,7 +69,9 @@ if uos.getenv("BOARD_MEASURE"):
     sys.exit(0)
 del _systems, _mounts, vfs
 _run("boot.py")
-_run("main.py")
-# What a board does after main.py: wait for somebody to type. Its pins stay as they are, its watchdog runs on.
-while True:
+if _console != "raw":
+    _run("main.py")
+# What a board does after main.py: wait for somebody to type. Its pins stay as they are, its
+# watchdog runs on.
+while not _console:
     wiring.sleep_us(1_000_000)

@@ -1,6 +1,8 @@
-"""`machine.I2C`, `SPI` and their soft forms: the bench plays the devices, this side keeps the bus' time.
+"""`machine.I2C`, `SPI` and their soft forms: the bench plays the devices, this side keeps the
+bus' time.
 
-Transfers name their bus and device; the bench answers with the bytes read, or with nothing when no such device is wired.
+Transfers name their bus and device; the bench answers with the bytes read, or with nothing when
+no such device is wired.
 """
 
 import pins
@@ -89,7 +91,18 @@ class SoftSPI:
 
     MSB, LSB = 0, 1
 
-    def __init__(self, baudrate=500_000, *, polarity=0, phase=0, bits=8, firstbit=0, sck=None, mosi=None, miso=None):
+    def __init__(
+        self,
+        baudrate=500_000,
+        *,
+        polarity=0,
+        phase=0,
+        bits=8,
+        firstbit=0,
+        sck=None,
+        mosi=None,
+        miso=None,
+    ):
         self._baud = baudrate
         self._firstbit = firstbit
 

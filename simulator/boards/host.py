@@ -1,7 +1,8 @@
-"""What the shims need of the computer they run on, the same on MicroPython's unix port and on CPython.
+"""What the shims need of the computer they run on, the same on MicroPython's unix port and on
+CPython.
 
-Every shim bears the name of the board's module it stands for, so the computer's own `time`, `socket`, ... are reached
-through here only.
+Every shim bears the name of the board's module it stands for, so the computer's own `time`,
+`socket`, ... are reached through here only.
 """
 
 import sys
@@ -9,7 +10,8 @@ import sys
 ON_MICROPYTHON = sys.implementation.name == "micropython"
 
 if ON_MICROPYTHON:
-    # "u" before the name gets the built-in module even where a shim of the same name lies on sys.path.
+    # "u" before the name gets the built-in module even where a shim of the same name lies on
+    # sys.path.
     import _thread as threads
 
     import uos as os
@@ -22,7 +24,8 @@ if ON_MICROPYTHON:
     sleep_us = time.sleep_us
 
     def open_fd(fd):
-        """A file over an open descriptor that was set non-blocking: `readinto` gives None when nothing is there."""
+        """A file over an open descriptor that was set non-blocking: `readinto` gives None when
+        nothing is there."""
         return open(fd, "r+b")
 
     def read_some(file, size):
@@ -95,7 +98,8 @@ else:
                 return None
 
     def open_fd(fd):
-        """A file over an open descriptor that was set non-blocking: `readinto` gives None when nothing is there."""
+        """A file over an open descriptor that was set non-blocking: `readinto` gives None when
+        nothing is there."""
         return _File(fd)
 
     def read_some(file, size):

@@ -1,4 +1,5 @@
-"""`machine` of an ESP32 or an ESP8266 whose pins end on the simulated bench; as strict as the boards."""
+"""`machine` of an ESP32 or an ESP8266 whose pins end on the simulated bench; as strict as the
+boards."""
 
 import adc
 import host
@@ -21,7 +22,9 @@ _ESP32 = wiring.CHIP == "esp32"
 if _ESP32:
     from adc import ADCBlock  # noqa: F401
 
-PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = (1, 2, 3, 4, 5) if _ESP32 else (0, 6, 1, 5, 4)
+PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = (
+    (1, 2, 3, 4, 5) if _ESP32 else (0, 6, 1, 5, 4)
+)
 
 
 def unique_id():
@@ -42,7 +45,8 @@ def soft_reset():
 
 
 def _leave(code):
-    # A reset ends every thread at once, whatever any of them catches: the bench kills the board's process.
+    # A reset ends every thread at once, whatever any of them catches: the bench kills the board's
+    # process.
     wiring.say(81, code)  # "Q"
     while True:
         host.sleep_us(1_000_000)
@@ -50,9 +54,9 @@ def _leave(code):
 
 def reset_cause():
     """One of the *_RESET constants."""
-    return {
-        "power": PWRON_RESET, "hard": HARD_RESET, "wdt": WDT_RESET, "soft": SOFT_RESET
-    }[host.getenv("BOARD_RESET") or "power"]
+    return {"power": PWRON_RESET, "hard": HARD_RESET, "wdt": WDT_RESET, "soft": SOFT_RESET}[
+        host.getenv("BOARD_RESET") or "power"
+    ]
 
 
 def freq(hz=None):
@@ -91,7 +95,8 @@ class WDT:
     def feed(self):
         """Tell the watchdog that all is well."""
         now = wiring.now_us()
-        # Not more often than every 20 ms: the bench then resets up to 20 ms too early, never too late.
+        # Not more often than every 20 ms: the bench then resets up to 20 ms too early, never too
+        # late.
         if now - self._fed_us >= 20_000:
             self._fed_us = now
             wiring.say(75, 0)  # "K"
@@ -135,7 +140,8 @@ class Timer:
 
 
 class RTC:
-    """The clock, and on an ESP8266 and ESP32 a little memory that survives resets but not a power cut."""
+    """The clock, and on an ESP8266 and ESP32 a little memory that survives resets but not a power
+    cut."""
 
     ALARM0 = 0
 
@@ -184,4 +190,3 @@ def deepsleep(ms=None):
 def time_pulse_us(pin, level, timeout_us=1_000_000):
     """Nothing on the bench makes pulses this would measure."""
     return -2
-

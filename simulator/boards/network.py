@@ -1,16 +1,28 @@
-"""`network`: Wi-Fi that joins when asked to, an access point, Ethernet. The computer's own network stands behind them."""
+"""`network`: Wi-Fi that joins when asked to, an access point, Ethernet. The computer's own
+network stands behind them."""
 
 import adc
 import host
 import wiring
 
 STA_IF, AP_IF = 0, 1
-STAT_IDLE, STAT_CONNECTING, STAT_GOT_IP = (0, 1, 5) if wiring.CHIP == "esp8266" else (1000, 1001, 1010)
-STAT_WRONG_PASSWORD, STAT_NO_AP_FOUND, STAT_CONNECT_FAIL = (2, 3, 4) if wiring.CHIP == "esp8266" else (202, 201, 203)
+STAT_IDLE, STAT_CONNECTING, STAT_GOT_IP = (
+    (0, 1, 5) if wiring.CHIP == "esp8266" else (1000, 1001, 1010)
+)
+STAT_WRONG_PASSWORD, STAT_NO_AP_FOUND, STAT_CONNECT_FAIL = (
+    (2, 3, 4) if wiring.CHIP == "esp8266" else (202, 201, 203)
+)
 AUTH_OPEN, AUTH_WEP, AUTH_WPA_PSK, AUTH_WPA2_PSK, AUTH_WPA_WPA2_PSK = 0, 1, 2, 3, 4
 MODE_11B, MODE_11G, MODE_11N = 1, 2, 3
 PHY_LAN8720, PHY_LAN8710, PHY_IP101, PHY_RTL8201, PHY_DP83848 = 0, 0, 1, 2, 3
-ETH_INITIALIZED, ETH_STARTED, ETH_STOPPED, ETH_CONNECTED, ETH_DISCONNECTED, ETH_GOT_IP = 0, 1, 2, 3, 4, 5
+ETH_INITIALIZED, ETH_STARTED, ETH_STOPPED, ETH_CONNECTED, ETH_DISCONNECTED, ETH_GOT_IP = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+)
 
 _JOIN_US = int(host.getenv("BOARD_JOIN_MS") or 100) * 1000
 _hostname = "mpy-" + wiring.CHIP
@@ -86,8 +98,15 @@ class WLAN(_Interface):
         self._joining_since = None
         self._joined = False
         self._config = {
-            "ssid": "", "hidden": False, "security": 0, "channel": 1, "mac": b"\x02\x42\xac\x11\x00\x02", "txpower": 20,
-            "password": "", "reconnects": -1, "pm": 1,
+            "ssid": "",
+            "hidden": False,
+            "security": 0,
+            "channel": 1,
+            "mac": b"\x02\x42\xac\x11\x00\x02",
+            "txpower": 20,
+            "password": "",
+            "reconnects": -1,
+            "pm": 1,
         }
         if interface == 1:
             # An ESP8266 brings its own access point up by itself, with a password everybody knows.
@@ -132,7 +151,9 @@ class WLAN(_Interface):
                 self._joined, self._joining_since = False, wiring.now_us()
             return False
         if self._active and self._joining_since is not None and not self._joined:
-            self._joined = bool(self._config["ssid"]) and wiring.now_us() - self._joining_since >= _JOIN_US
+            self._joined = (
+                bool(self._config["ssid"]) and wiring.now_us() - self._joining_since >= _JOIN_US
+            )
         return self._active and self._joined
 
     def _shown(self):
@@ -200,7 +221,9 @@ if wiring.CHIP == "esp32":
     class LAN(_Interface):
         """An ESP32-POE's Ethernet."""
 
-        def __init__(self, id=None, *, mdc=None, mdio=None, power=None, phy_type=None, phy_addr=None, **_):
+        def __init__(
+            self, id=None, *, mdc=None, mdio=None, power=None, phy_type=None, phy_addr=None, **_
+        ):
             _Interface.__init__(self)
             if mdc is None or mdio is None or phy_type is None or phy_addr is None:
                 raise ValueError("'mdc', 'mdio', 'phy_type' and 'phy_addr' are required")
@@ -216,11 +239,21 @@ if wiring.CHIP == "esp32":
         def isconnected(self):
             """Link and address."""
             wiring.look()
-            return self._active and not wiring.faults[wiring.WIFI] and wiring.now_us() - self._since >= _JOIN_US
+            return (
+                self._active
+                and not wiring.faults[wiring.WIFI]
+                and wiring.now_us() - self._since >= _JOIN_US
+            )
 
         def status(self):
             """One of ETH_*."""
-            return ETH_GOT_IP if self.isconnected() else ETH_STARTED if self._active else ETH_INITIALIZED
+            return (
+                ETH_GOT_IP
+                if self.isconnected()
+                else ETH_STARTED
+                if self._active
+                else ETH_INITIALIZED
+            )
 
         def config(self, *args, **kwargs):
             """MAC address."""

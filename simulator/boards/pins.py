@@ -94,7 +94,8 @@ class Pin(PinBase):
     def _level(self):
         level = wiring.levels.get(self._id, -1)
         if level < 0:
-            # A pin that nothing drives and nothing pulls reads whatever it likes: here, what hurts most is unknown, so 0.
+            # A pin that nothing drives and nothing pulls reads whatever it likes: here, what hurts
+            # most is unknown, so 0.
             level = 1 if self._pull is not None and self._pull == Pin.PULL_UP else 0
         return level
 
@@ -114,7 +115,8 @@ class Pin(PinBase):
         self.value(1 - self._out)
 
     def irq(self, handler=None, trigger=3, *, wake=None, hard=False, priority=0):
-        """Call `handler(pin)` on an edge. Soft only on an ESP32: it runs when the interpreter next comes round."""
+        """Call `handler(pin)` on an edge. Soft only on an ESP32: it runs when the interpreter
+        next comes round."""
         if hard and wiring.CHIP == "esp32":
             raise ValueError("hard Pin IRQs are not implemented")
         if wiring.CHIP == "esp8266" and self._id == 16:
@@ -144,7 +146,9 @@ def _moved(id, old, new):
     rest = 1 if pin._pull is not None and pin._pull == Pin.PULL_UP else 0
     old = rest if old < 0 else old
     new = rest if new < 0 else new
-    if (new > old and pin._trigger & Pin.IRQ_RISING) or (new < old and pin._trigger & Pin.IRQ_FALLING):
+    if (new > old and pin._trigger & Pin.IRQ_RISING) or (
+        new < old and pin._trigger & Pin.IRQ_FALLING
+    ):
         if pin not in _pending:
             _pending.append(pin)
         if not masked:

@@ -1,4 +1,5 @@
-"""`machine.PWM`: LEDC of an ESP32 (16 bit at 1 kHz), software of an ESP8266 (10 bit, 1 to 1000 Hz)."""
+"""`machine.PWM`: LEDC of an ESP32 (16 bit at 1 kHz), software of an ESP8266 (10 bit, 1 to 1000
+Hz)."""
 
 import pins
 import wiring

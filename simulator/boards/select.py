@@ -58,8 +58,13 @@ class _Poll:
             left = 1_000_000 if until is None else until - wiring.now_us()
             if left <= 0:
                 return []
-            files = [getattr(thing, "_raw", None) or getattr(thing, "_file", None) for thing, _ in self._objects]
-            wiring.wait_any([f for f in files if f is not None], [e for _, e in self._objects], left)
+            files = [
+                getattr(thing, "_raw", None) or getattr(thing, "_file", None)
+                for thing, _ in self._objects
+            ]
+            wiring.wait_any(
+                [f for f in files if f is not None], [e for _, e in self._objects], left
+            )
 
     def ipoll(self, timeout=-1, flags=0):
         """The same, one by one."""

@@ -1,8 +1,8 @@
 """`machine.UART`: a line that ends on a pty where the bench has wired it, and nowhere else.
 
-Bytes that arrive while the receive buffer is full are lost. As on an ESP8266, UART0's buffer has 16 places of which 15
-can be used unless `rxbuf` is given, and until `os.dupterm(None, 1)` the REPL eats what arrives: `read` gives None, and a
-0x03 raises KeyboardInterrupt.
+Bytes that arrive while the receive buffer is full are lost. As on an ESP8266, UART0's buffer has
+16 places of which 15 can be used unless `rxbuf` is given, and until `os.dupterm(None, 1)` the
+REPL eats what arrives: `read` gives None, and a 0x03 raises KeyboardInterrupt.
 """
 
 import io
@@ -15,7 +15,10 @@ import wiring
 _ESP32 = wiring.CHIP == "esp32"
 _FD = host.getenv("BOARD_UART_FD")
 # Which UART and pins the bench has put the line on: "number,tx,rx".
-_WIRED = [int(n) for n in (host.getenv("BOARD_UART_PINS") or ("2,17,16" if _ESP32 else "0,1,3")).split(",")]
+_WIRED = [
+    int(n)
+    for n in (host.getenv("BOARD_UART_PINS") or ("2,17,16" if _ESP32 else "0,1,3")).split(",")
+]
 _BAUD = int(host.getenv("BOARD_UART_BAUD") or 9600)
 _opened = {}
 
@@ -25,7 +28,8 @@ def _number(pin):
 
 
 class UART(io.IOBase):
-    """ESP8266: UART 0 on pins (1, 3) or (15, 13), UART 1 sends only. ESP32: 0 (the REPL's), 1, 2 on any pins."""
+    """ESP8266: UART 0 on pins (1, 3) or (15, 13), UART 1 sends only. ESP32: 0 (the REPL's), 1, 2
+    on any pins."""
 
     INV_TX, INV_RX, RTS, CTS, IRQ_RX, IRQ_RXIDLE, IRQ_BREAK = 32, 4, 1, 2, 1, 4096, 2
 
@@ -50,15 +54,34 @@ class UART(io.IOBase):
             kwargs[name] = value
         self.init(**kwargs)
 
-    def init(self, baudrate=None, bits=8, parity=None, stop=1, *, tx=None, rx=None, timeout=0, timeout_char=None,
-             rxbuf=None, txbuf=None, rts=None, cts=None, flow=0, invert=0):
+    def init(
+        self,
+        baudrate=None,
+        bits=8,
+        parity=None,
+        stop=1,
+        *,
+        tx=None,
+        rx=None,
+        timeout=0,
+        timeout_char=None,
+        rxbuf=None,
+        txbuf=None,
+        rts=None,
+        cts=None,
+        flow=0,
+        invert=0,
+    ):
         """Set what is given. A time-out not given is 0, not what it was."""
         if baudrate is not None:
             if baudrate <= 0:
                 raise ValueError("invalid baudrate")
             self._baud = baudrate
         if tx is not None or rx is not None:
-            new = (self._tx if tx is None else _number(tx), self._rx if rx is None else _number(rx))
+            new = (
+                self._tx if tx is None else _number(tx),
+                self._rx if rx is None else _number(rx),
+            )
             if not _ESP32 and self._id == 0 and new not in ((1, 3), (15, 13)):
                 raise ValueError("invalid tx/rx")
             if _ESP32 and new[0] in (34, 35, 36, 37, 38, 39):
@@ -119,7 +142,8 @@ class UART(io.IOBase):
         return True
 
     def read(self, size=-1):
-        """Up to so many bytes, waiting `timeout` for the first and `timeout_char` between; None if there is none."""
+        """Up to so many bytes, waiting `timeout` for the first and `timeout_char` between; None
+        if there is none."""
         wiring.look()
         self._listen()
         if self._eaten_by_repl():

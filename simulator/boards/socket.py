@@ -1,8 +1,9 @@
 """`socket` as the boards have it, over the computer's sockets.
 
-Differs from the computer's where the boards do: addresses are (host, port); `setblocking(True)` cancels every
-time-out; a look-up has no time-out at all; without Wi-Fi nothing gets out and nothing says so. Ports below 1024, which
-the computer gives to root only, are others of its choice (BOARD_PORTS, "80:40123,53:40124").
+Differs from the computer's where the boards do: addresses are (host, port); `setblocking(True)`
+cancels every time-out; a look-up has no time-out at all; without Wi-Fi nothing gets out and
+nothing says so. Ports below 1024, which the computer gives to root only, are others of its choice
+(BOARD_PORTS, "80:40123,53:40124").
 """
 
 import host
@@ -21,12 +22,15 @@ if wiring.CHIP == "esp8266":
     _ENOTCONN, _ETIMEDOUT, _EHOSTUNREACH = 128, 110, 113
 _FOREVER_US = 3600 * 1_000_000
 _PORTS = dict(
-    [int(n) for n in pair.split(":")] for pair in (host.getenv("BOARD_PORTS") or "").split(",") if pair
+    [int(n) for n in pair.split(":")]
+    for pair in (host.getenv("BOARD_PORTS") or "").split(",")
+    if pair
 )
 
 
 def getaddrinfo(name, port, af=0, type=0, proto=0, flags=0):
-    """[(family, type, proto, "", (ip, port))]; blocks as long as the name server pleases. OSError(-202) if unknown."""
+    """[(family, type, proto, "", (ip, port))]; blocks as long as the name server pleases.
+    OSError(-202) if unknown."""
     if _is_digits(name):
         return [(AF_INET, SOCK_STREAM, 0, "", (name, port))]
     wiring.look()
@@ -60,8 +64,9 @@ def _is_digits(name):
 
 
 def _hang(fault):
-    """Block, as a call into the network stack does, for as long as the fault lasts: other threads run, handlers of
-    this one do not. The fault's value is for how many ms at most; 1 is without end."""
+    """Block, as a call into the network stack does, for as long as the fault lasts: other threads
+    run, handlers of this one do not. The fault's value is for how many ms at most; 1 is without
+    end."""
     limit = wiring.faults[fault]
     started = wiring.now_us()
     while wiring.faults[fault] and (limit == 1 or wiring.now_us() - started < limit * 1000):
@@ -95,7 +100,8 @@ class socket:
         self._timeout_us = None if seconds is None else int(seconds * 1_000_000)
 
     def _wait(self, events, fault):
-        """Wait for the computer's socket; OSError(ETIMEDOUT) or EAGAIN when the socket's patience is over."""
+        """Wait for the computer's socket; OSError(ETIMEDOUT) or EAGAIN when the socket's patience
+        is over."""
         patience = self._timeout_us
         if patience == 0:
             raise OSError(11)
@@ -229,7 +235,8 @@ class socket:
             self._wait(host.select.POLLIN, wiring.RECEIVE)
 
     def read(self, size=-1):
-        """Exactly so much, or up to the end; None if nothing is there and this socket does not wait."""
+        """Exactly so much, or up to the end; None if nothing is there and this socket does not
+        wait."""
         whole = b""
         while size < 0 or len(whole) < size:
             try:

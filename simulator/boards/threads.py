@@ -1,4 +1,5 @@
-"""`_thread` of the ESP32: one thread runs at a time; it keeps the turn until it waits (see wiring)."""
+"""`_thread` of the ESP32: one thread runs at a time; it keeps the turn until it waits (see
+wiring)."""
 
 import host
 import wiring
@@ -19,7 +20,9 @@ class LockType:
             return True
         if not waitflag:
             return False
-        until = None if timeout is None or timeout < 0 else wiring.now_us() + int(timeout * 1_000_000)
+        until = (
+            None if timeout is None or timeout < 0 else wiring.now_us() + int(timeout * 1_000_000)
+        )
         while not self._lock.acquire(0):
             if until is not None and wiring.now_us() >= until:
                 return False

@@ -1,9 +1,11 @@
-"""`time` as on ESP32 and ESP8266: ticks that wrap after 2**30 ms, an epoch of 2000, sleeps that serve the wires."""
+"""`time` as on ESP32 and ESP8266: ticks that wrap after 2**30 ms, an epoch of 2000, sleeps that
+serve the wires."""
 
 import host
 import wiring
 
-# 30 bits, as small integers have on a 32-bit board; the computer's 62 would hide every comparison without ticks_diff.
+# 30 bits, as small integers have on a 32-bit board; the computer's 62 would hide every comparison
+# without ticks_diff.
 _PERIOD = 1 << 30
 _EPOCH_2000 = 946684800
 _start = int(host.getenv("BOARD_TICKS") or 0)  # ms; near 2**30 it lets a test see the wrap
@@ -84,5 +86,13 @@ def mktime(parts):
     """Seconds since 2000 of (year, month, day, hour, minute, second, ...)."""
     year, month, day, hour, minute, second = parts[:6]
     year -= month <= 2
-    days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * ((month + 9) % 12) + 2) // 5 + day - 730426
+    days = (
+        365 * year
+        + year // 4
+        - year // 100
+        + year // 400
+        + (153 * ((month + 9) % 12) + 2) // 5
+        + day
+        - 730426
+    )
     return days * 86400 + hour * 3600 + minute * 60 + second

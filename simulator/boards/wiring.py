@@ -1,24 +1,23 @@
-"""The wires between a simulated board and the bench that holds it (simulator/board.py): levels in, levels out.
+"""The wires between a simulated board and the bench that holds it (simulator/board.py): levels
+in, levels out.
 
-One SEQPACKET socket whose descriptor is in BOARD_CHANNEL. Records are 12 bytes, little endian, several to a packet from
-the bench, one a packet from the board:
+One SEQPACKET socket whose descriptor is in BOARD_CHANNEL. Records are 12 bytes, little endian,
+several to a packet from the bench, one a packet from the board:
 
     bench to board  kind u8, index u8, a i16, b i32, c i32
-      D pin      b level 0 or 1 (b -1: nothing drives it, the pull decides)
-      A pin      a: pin whose PWM the voltage follows or -1; b, c: microvolts while that pin is high, low
-      X fault    b value; index 0 Wi-Fi, 1 DNS, 2 connect, 3 TLS, 4 send, 5 receive (see FAULTS)
-      I          a: length of the bytes that follow in this packet: the answer to an I2C or SPI transfer
+      D pin      b level 0 or 1 (b -1: nothing drives it, the pull decides) A pin      a: pin
+      whose PWM the voltage follows or -1; b, c: microvolts while that pin is high, low X fault
+      b value; index 0 Wi-Fi, 1 DNS, 2 connect, 3 TLS, 4 send, 5 receive (see FAULTS) I
+      a: length of the bytes that follow in this packet: the answer to an I2C or SPI transfer
     board to bench  kind u8, index u8, a u16, b u32, t u32 (the board's milliseconds)
-      O pin      b level; Z pin: it is an input now
-      P pin      a duty 0..65535, b frequency in Hz
-      W          b time-out in ms; K: fed
-      T index    a: length of the bytes that follow: an I2C/SPI/neopixel transfer, index = what, b = address
-      S          the board has started
-      V          b: is the REPL on UART0?
-      G          b: the level of a fault taken into account (for tests)
+      O pin      b level; Z pin: it is an input now P pin      a duty 0..65535, b frequency in Hz
+      W          b time-out in ms; K: fed T index    a: length of the bytes that follow: an
+      I2C/SPI/neopixel transfer, index = what, b = address S          the board has started V
+      b: is the REPL on UART0? G          b: the level of a fault taken into account (for tests)
 
-Threads: the unix port runs threads truly at once, a board never does (its interpreter has one lock). So a thread here
-keeps the turn until it waits in one of the shims, which is where a board's network calls and sleeps give it up too.
+Threads: the unix port runs threads truly at once, a board never does (its interpreter has one
+lock). So a thread here keeps the turn until it waits in one of the shims, which is where a
+board's network calls and sleeps give it up too.
 """
 
 import struct
@@ -35,7 +34,9 @@ faults = [0, 0, 0, 0, 0, 0]
 
 KIND = host.getenv("BOARD_KIND") or "charger"
 CHIP = host.getenv("BOARD_CHIP") or ("esp8266" if KIND == "energy_meter" else "esp32")
-_speed = int(host.getenv("BOARD_SPEED") or 1)  # how many times faster than the world the board's clock runs
+_speed = int(
+    host.getenv("BOARD_SPEED") or 1
+)  # how many times faster than the world the board's clock runs
 _start_us = host.ticks_us()
 
 levels = {}  # pin -> 0 or 1 as the installation drives it
@@ -93,7 +94,8 @@ def now_us():
 
 
 def busy(us):
-    """The board's processor is busy for so long; slept in lumps of 2 ms, so that it costs the computer little."""
+    """The board's processor is busy for so long; slept in lumps of 2 ms, so that it costs the
+    computer little."""
     global _virtual_us, _virtual_from
     if not _virtual_us:
         _virtual_from = (host.ticks_us() - _start_us) * _speed
@@ -135,7 +137,8 @@ def wait_until(board_us):
             host.sleep_us(min(left, 1000) if _channel is not None else left)
         else:
             poller = _poller()
-            # In slices: a garbage collection in another thread interrupts poll(), which would begin anew.
+            # In slices: a garbage collection in another thread interrupts poll(), which would
+            # begin anew.
             poller.poll(min(left // 1000, 50 if threaded else 1000))
             _pollers.append(poller)
         take_turn()
@@ -151,7 +154,8 @@ def sleep_us(us):
 
 
 def wait_readable(file, us):
-    """Sleep until `file` has something to read, at most so long; True if it has. `us` < 0: look, do not wait."""
+    """Sleep until `file` has something to read, at most so long; True if it has. `us` < 0: look,
+    do not wait."""
     poller = host.select.poll()
     poller.register(file, host.select.POLLIN)
     if us <= 0:
@@ -194,6 +198,7 @@ def _ready(events, file):
 
 # -- records
 
+
 def say(kind, index, a=0, b=0, data=None):
     """Send one record to the bench."""
     if _channel is None:
@@ -201,17 +206,24 @@ def say(kind, index, a=0, b=0, data=None):
     now_ms = now_us() // 1000
     if data is None:
         # Filled in place: a pilot that changes must not make garbage.
-        struct.pack_into("<BBHII", _outbox, 0, kind, index, a & 0xFFFF, b & 0xFFFFFFFF, now_ms & 0xFFFFFFFF)
+        struct.pack_into(
+            "<BBHII", _outbox, 0, kind, index, a & 0xFFFF, b & 0xFFFFFFFF, now_ms & 0xFFFFFFFF
+        )
         packet = _outbox
     else:
-        packet = struct.pack("<BBHII", kind, index, len(data), b & 0xFFFFFFFF, now_ms & 0xFFFFFFFF) + data
+        packet = (
+            struct.pack("<BBHII", kind, index, len(data), b & 0xFFFFFFFF, now_ms & 0xFFFFFFFF)
+            + data
+        )
     for _ in range(1000):
         try:
             if _channel.write(packet) is not None:
                 return
         except OSError as e:
             if e.args[0] not in (11, 35):
-                raise SystemExit(44) from None  # the bench is gone, and with it everything this board hangs on
+                raise SystemExit(
+                    44
+                ) from None  # the bench is gone, and with it everything this board hangs on
         host.sleep_us(200)
 
 
@@ -236,7 +248,8 @@ def look():
 
 
 def look_without_handlers():
-    """Take in what the bench has sent; interrupt handlers wait, as they do while a board's thread is in a call."""
+    """Take in what the bench has sent; interrupt handlers wait, as they do while a board's thread
+    is in a call."""
     import pins
 
     pins.masked += 1
@@ -268,7 +281,8 @@ def _take(size):
 
 
 def transfer(what, address, data, timeout_us=1_000_000):
-    """Send bytes over a bus the bench plays the other side of; its answer, or None if nobody answers."""
+    """Send bytes over a bus the bench plays the other side of; its answer, or None if nobody
+    answers."""
     if _channel is None:
         return None
     say(84, what, 0, address, data)  # "T"
