@@ -1,0 +1,77 @@
+"""What can happen to a site. The shell decodes messages, checks signatures and freshness, and hands them on as these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from manager.core.site import NO_MINUTE, Feeder, Settings, Wants
+
+Message = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A device presents itself. `topic` without the site's root: "hello/new", "Counter-1" or "Counter-1/new"."""
+
+    topic: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A message of a device, code and all, with its boot and seq."""
+
+    device: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """The broker says (last will) that the device is gone."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Online:
+    """The broker says that the device is there; it will announce itself."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passes: at least once a second. `minute` of the local week (Monday 00:00 is 0) for habits and windows."""
+
+    minute: int = NO_MINUTE
+    utc_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """New settings and limits, checked before; None leaves as it is."""
+
+    settings: Settings | None = None
+    feeders: Mapping[str, Feeder] | None = None
+    places: Mapping[str, str] | None = None
+    priorities: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Wished:
+    """A driver, a card or a manager asks something for a charger; None takes all wishes back."""
+
+    device: str
+    wants: Wants | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Strike a device off the list."""
+
+    device: str
+
+
+Event = Announced | Report | Offline | Online | Tick | Configured | Wished | Forget

@@ -1,0 +1,217 @@
+"""The lease law, stated once.
+
+A lease lets a charger offer so many amperes for so many milliseconds, and has a number. It answers one message of the
+charger, and its life is counted from the moment the charger sent that one. So a lease that answers a message which
+arrived here at `a` is over at `a + ttl` at the latest, however long the network holds it back.
+
+`worst_a` of a charger is the most its car may lawfully be drawing, now and until we send it something else:
+
+1. every lease that may be in force counts, delivered or not, from the moment it is sent;
+2. it counts until it is over and the car has had its time to follow, 5 s by IEC 61851-1 and one more for the charger;
+3. a lower lease takes the place of the ones before it only when the charger has confirmed it and the car has had its
+   time to follow; or at once, if the contactor was open as the charger confirmed; or as soon as the charger's own meter,
+   having shown more than the new limit, shows no more than it;
+4. a charger heard with a higher boot number has forgotten its leases: they count only for the time to follow;
+5. the failsafe current counts always: a lease can run out, by a partition, before those given to others do.
+
+**Law: no lease is raised unless, with it, the sum of `worst_a` over all chargers on each phase of each feeder stays
+within that feeder's headroom.** Lowering needs no leave.
+
+What survives a restart of the manager: for each charger the highest limit and a number above every one sent, on disk
+before the lease is sent. After a restart that limit counts for a whole life of a lease, as if sent in the last moment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from manager.core.site import Charger, Granted
+
+FOLLOW_MS = (
+    6_000  # IEC 61851-1: a car follows its pilot within 5 s; and 1 s for the charger's own loop
+)
+FIRST_NUMBER_BLOCK = 1_000  # lease numbers are set aside on disk in blocks, not one by one
+
+
+def worst_a(charger: Charger, now_ms: int) -> int:
+    """The most the car on this charger may lawfully be drawing, now or later, if it is sent nothing more. Whole A."""
+    worst = charger.failsafe_a
+    for lease in charger.granted:
+        if lease.limit_a > worst and lease.ends_ms > now_ms:
+            worst = lease.limit_a
+    return worst
+
+
+def known_worst_a(charger: Charger, now_ms: int) -> int:
+    """The same without what an unknown earlier manager may have granted: others wait for that, but are not cut for it."""
+    worst = charger.failsafe_a
+    for lease in charger.granted:
+        if lease.number and lease.limit_a > worst and lease.ends_ms > now_ms:
+            worst = lease.limit_a
+    return worst
+
+
+def with_lease(charger: Charger, limit_a: int, now_ms: int, ttl_ms: int) -> tuple[Charger, bool]:
+    """The charger with one more lease under way, answering its newest message; and whether the site must be kept on
+    disk before the lease is sent. The caller has asked the law.
+    """
+    number = charger.number + 1
+    ends = charger.heard_ms + ttl_ms + FOLLOW_MS
+    keep = number > charger.number_kept or limit_a > charger.kept_a
+    kept_number = (
+        number + FIRST_NUMBER_BLOCK if number > charger.number_kept else charger.number_kept
+    )
+    return replace(
+        charger,
+        number=number,
+        number_kept=kept_number,
+        kept_a=max(charger.kept_a, limit_a),
+        limit_a=limit_a,
+        sent_ms=now_ms,
+        until_ms=charger.heard_ms + ttl_ms,
+        anchor_ms=charger.heard_ms,
+        granted=_pruned((*charger.granted, Granted(charger.boot, number, limit_a, ends)), now_ms),
+    ), keep
+
+
+def _pruned(granted: tuple[Granted, ...], now_ms: int) -> tuple[Granted, ...]:
+    # A lease says nothing new beside one as high that lives as long and is as hard to supersede. What is left is a
+    # staircase with at most one step for each limit sent in the last 21 s.
+    kept: list[Granted] = []
+    for one in sorted(granted, key=lambda g: (-g.limit_a, -g.number)):
+        if one.ends_ms <= now_ms:
+            continue
+        for other in kept:
+            if (
+                other.ends_ms >= one.ends_ms
+                and other.number >= one.number
+                and other.boot >= one.boot
+            ):
+                break
+        else:
+            kept.append(one)
+    return tuple(kept)
+
+
+def heard(charger: Charger, boot: int, seq: int, now_ms: int) -> Charger:
+    """The charger after any message of its: the next lease can answer this one, and a new boot ends old leases."""
+    if (boot, seq) <= (charger.boot, charger.seq):
+        return charger  # an older one, overtaken: it proves nothing that is not known
+    granted = charger.granted
+    confirmed = charger.confirmed
+    if boot > charger.boot:
+        over = now_ms + FOLLOW_MS
+        granted = tuple(
+            replace(g, ends_ms=min(g.ends_ms, over)) if g.boot < boot else g for g in granted
+        )
+        confirmed = 0
+    return replace(
+        charger,
+        boot=boot,
+        seq=seq,
+        heard_ms=now_ms,
+        granted=granted,
+        confirmed=confirmed,
+        online=True,
+    )
+
+
+def confirmed(charger: Charger, boot: int, number: int, contactor: bool, now_ms: int) -> Charger:
+    """The charger after it said, in this boot, that `number` is the newest lease it goes by (0: none since its start)."""
+    over = now_ms if not contactor else now_ms + FOLLOW_MS
+    granted = tuple(
+        replace(g, ends_ms=min(g.ends_ms, over))
+        if g.boot < boot or (g.boot == boot and g.number < number)
+        else g
+        for g in charger.granted
+    )
+    newer = boot == charger.boot and number > charger.confirmed
+    return replace(
+        charger,
+        granted=tuple(g for g in granted if g.ends_ms > now_ms),
+        confirmed=number if newer else charger.confirmed,
+        confirmed_ms=now_ms if newer else charger.confirmed_ms,
+        number=max(charger.number, number),
+        drew_above_ma=_recent_peak(charger) if newer else charger.drew_above_ma,
+    )
+
+
+def _recent_peak(charger: Charger) -> int:
+    return max(charger.readings[-1].current_ma) if charger.readings else 0
+
+
+def drop_seen(charger: Charger, drawn_ma: int, now_ms: int) -> Charger:
+    """The charger after its own meter showed `drawn_ma` (highest phase).
+
+    If it drew more than its confirmed limit and now no longer does, the car has followed; what was superseded is over.
+    A car that happens to draw little proves nothing: it may still climb to the old limit within its time to follow.
+    """
+    peak = max(charger.drew_above_ma, drawn_ma)
+    if charger.confirmed and charger.confirmed == charger.number:
+        limit_ma = charger.limit_a * 1000
+        if peak > limit_ma + _SEEN_MA and drawn_ma <= limit_ma + _SEEN_MA:
+            return replace(
+                charger,
+                granted=tuple(
+                    g
+                    for g in charger.granted
+                    if g.boot == charger.boot and g.number >= charger.confirmed
+                ),
+                drew_above_ma=drawn_ma,
+            )
+    return replace(charger, drew_above_ma=peak)
+
+
+_SEEN_MA = 300  # the meter's and the car's inaccuracy: a car offered 12 A may draw a little above
+
+
+def unknown(charger: Charger, now_ms: int, ttl_ms: int) -> Charger:
+    """A charger the site has no record of: it may hold a lease of a manager that lost its memory."""
+    lease = Granted(charger.boot, 0, charger.max_a, now_ms + ttl_ms + FOLLOW_MS)
+    return replace(charger, granted=(lease,))
+
+
+def restored(charger: Charger, now_ms: int, ttl_ms: int) -> Charger:
+    """The charger as the disk has it, at the start of a manager: its highest lease may have been sent a moment ago."""
+    granted = ()
+    if charger.kept_a:
+        ends = now_ms + ttl_ms + FOLLOW_MS
+        granted = (Granted(charger.boot, charger.number_kept, charger.kept_a, ends),)
+    return replace(
+        charger,
+        number=charger.number_kept,
+        granted=granted,
+        limit_a=charger.kept_a,
+        online=False,
+        heard_ms=now_ms - 1_000_000,
+        sent_ms=now_ms - 1_000_000,
+        until_ms=now_ms - 1_000_000,
+        anchor_ms=now_ms - 1_000_000,
+    )
+
+
+def may_raise(
+    room_ma: dict[tuple[str, int], int],
+    keys: tuple[tuple[str, int], ...],
+    worst: int,
+    limit_a: int,
+) -> bool:
+    """The law for one lease: whether every (feeder, phase) in `keys` has room for it.
+
+    `room_ma` is headroom less the sum of `worst_a`, whole site, before this lease; `worst` is this charger's.
+    """
+    more = max(0, limit_a - worst) * 1000
+    return all(room_ma[key] >= more for key in keys)
+
+
+def raise_to(
+    room_ma: dict[tuple[str, int], int],
+    keys: tuple[tuple[str, int], ...],
+    worst: int,
+    wanted_a: int,
+) -> int:
+    """The most, up to `wanted_a`, that `may_raise` allows; 0 if a sum is above its headroom already."""
+    room = min(room_ma[key] for key in keys)
+    if room < 0:
+        return 0
+    return min(wanted_a, worst + room // 1000)

@@ -1,0 +1,49 @@
+"""Why a charger is offered what it is offered: a kind and the numbers behind it, for programs and for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+# kind -> words; the names in braces are keys of `numbers`.
+_WORDS = {
+    "none": "not heard of yet",
+    "no_car": "no car",
+    "not_authorised": "waits for a card",
+    "stopped": "the car has stopped charging",
+    "asleep": "offered {offer_a} A, the car does not take any",
+    "fault": "fault: {faults}",
+    "silent": "not heard for {silent_s} s; counted at {worst_a} A until that is safely over",
+    "own_mode": "goes by its own rule ({mode}); counted at {worst_a} A",
+    "whole": "as much as it can take ({max_a} A)",
+    "share": "{offer_a} A, its share: {room_a} A for {cars} cars",
+    "alone": "{offer_a} A, all there is for cars",
+    "capped": "draws {drawn_a} A, so {offer_a} A; the rest goes to others",
+    "limited": "limited to {limit_a} A by {by}",
+    "standby": "standby: {short_a} A short",
+    "turn": "standby: {short_a} A short, next turn in {wait_min} min at the latest",
+    "resting": "standby: not started again for another {wait_s} s",
+    "raise_waits": "{offer_a} A now, {target_a} A as soon as others have given them up",
+    "max_active": "standby: {max_active} chargers at once",
+    "window": "standby: limited to {limit_a} A at this time",
+    "no_sun": "standby: {surplus_a} A of sun, {min_a} A needed",
+    "solar": "{offer_a} A of sun",
+    "meter_lost": "standby: the meter is silent, {house_a} A kept for the house",
+}
+KINDS = tuple(_WORDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A typed reason. `kind` is one of `KINDS` and goes into the lease as its reason word."""
+
+    kind: str = "none"
+    numbers: Mapping[str, int | float | str] = field(default_factory=dict)
+
+    def words(self) -> str:
+        """The same for people."""
+        return _WORDS[self.kind].format_map(self.numbers)
+
+    def plain(self) -> dict[str, object]:
+        """For JSON: kind, words and every number."""
+        return {"kind": self.kind, "words": self.words(), **self.numbers}

@@ -1,0 +1,208 @@
+"""Who gets how many amperes: pure arithmetic over wishes and rooms, in whole amperes.
+
+A *room* is what a phase of a feeder has left for cars, in mA; a *wish* names the rooms its amperes come out of, each
+ampere taking 1000 mA from every one of them (a three-phase car takes from three rooms of each feeder above it). An
+offer is 0 or within [min_a, max_a].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+Key = Hashable
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What one charger could use. `rank` sorts within a priority class: lower is admitted first.
+
+    `want_a`: what its car is known to be able to use, at most `max_a`; beyond that it is served only from what is left.
+    `held_a`: amperes that are kept for it in any case (its failsafe) and cost nothing.
+    """
+
+    id: str
+    rooms: tuple[Key, ...]
+    min_a: int = 6
+    max_a: int = 32
+    priority: int = 0
+    rank: tuple[int, ...] = ()
+    want_a: int = 80
+    held_a: int = 0
+
+
+Offers = dict[str, int]
+
+
+def _cost(wish: Wish, amps: int) -> int:
+    return max(0, amps - wish.held_a) * 1000
+
+
+def _fits(wish: Wish, amps: int, have_a: int, room: Mapping[Key, int]) -> bool:
+    more = _cost(wish, amps) - _cost(wish, have_a)
+    return more <= 0 or all(room[k] >= more for k in wish.rooms)
+
+
+def _take(wish: Wish, amps: int, have_a: int, room: dict[Key, int]) -> None:
+    more = _cost(wish, amps) - _cost(wish, have_a)
+    for k in wish.rooms:
+        room[k] -= more
+
+
+def _in_order(wishes: Sequence[Wish]) -> list[Wish]:
+    return sorted(wishes, key=lambda w: (w.priority, w.rank))
+
+
+def equal(wishes: Sequence[Wish], rooms: Mapping[Key, int], max_active: int = 0) -> Offers:
+    """The thesis' rule: floor(room / n) each; while that is less than somebody's minimum, the last in order stands by.
+
+    What a charger's maximum leaves over goes to the others, equally again.
+    """
+    offers = {w.id: 0 for w in wishes}
+    sharing = _in_order(wishes)
+    if max_active:
+        sharing = sharing[:max_active]
+    while sharing:
+        got = _equal_among(sharing, rooms)
+        if got is not None:
+            offers.update(got)
+            break
+        sharing.pop()
+    return offers
+
+
+def _equal_among(sharing: list[Wish], rooms: Mapping[Key, int]) -> Offers | None:
+    room = dict(rooms)
+    for w in sharing:
+        for k in w.rooms:
+            room[k] += w.held_a * 1000
+    got: Offers = {}
+    rest = sharing
+    while rest:
+        crowd: dict[Key, int] = {}
+        for w in rest:
+            for k in w.rooms:
+                crowd[k] = crowd.get(k, 0) + 1
+        share = {w.id: min(room[k] // (1000 * crowd[k]) for k in w.rooms) for w in rest}
+        full = [w for w in rest if share[w.id] >= w.max_a]
+        for w in full or rest:
+            amps = min(w.max_a, share[w.id])
+            if amps < w.min_a:
+                return None
+            got[w.id] = amps
+            for k in w.rooms:
+                room[k] -= amps * 1000
+        rest = [w for w in rest if w.id not in got]
+    return got
+
+
+def first(wishes: Sequence[Wish], rooms: Mapping[Key, int], max_active: int = 0) -> Offers:
+    """Arrival order: each takes all it can use before the next is asked."""
+    offers = {w.id: 0 for w in wishes}
+    room = dict(rooms)
+    active = 0
+    for top in (False, True):  # then what nobody is known to use, to those who might
+        for w in _in_order(wishes):
+            have = offers[w.id]
+            if not have and max_active and active >= max_active:
+                continue
+            most = w.max_a if top else min(w.max_a, max(w.min_a, w.want_a))
+            left = min(room[k] for k in w.rooms)
+            amps = min(most, (left + _cost(w, have)) // 1000 + w.held_a)
+            if amps < w.min_a or amps <= have:
+                continue
+            active += not have
+            _take(w, amps, have, room)
+            offers[w.id] = amps
+    return offers
+
+
+def fair(wishes: Sequence[Wish], rooms: Mapping[Key, int], max_active: int = 0) -> Offers:
+    """Exact whole-ampere max-min within each priority class, the classes in order; nothing that fits is left unspent.
+
+    Within a class everybody whose minimum fits is admitted, in order of rank; then the least are raised together as
+    long as that fits, and single amperes that are left go by rank.
+    """
+    offers = {w.id: 0 for w in wishes}
+    room = dict(rooms)
+    ordered = _in_order(wishes)
+    active = 0
+    start = 0
+    while start < len(ordered):
+        end = start
+        while end < len(ordered) and ordered[end].priority == ordered[start].priority:
+            end += 1
+        admitted = []
+        for w in ordered[start:end]:
+            if max_active and active >= max_active:
+                break
+            if _fits(w, w.min_a, 0, room):
+                _take(w, w.min_a, 0, room)
+                offers[w.id] = w.min_a
+                admitted.append(w)
+                active += 1
+        if any(w.want_a < w.max_a for w in admitted):
+            _fill(
+                admitted,
+                {w.id: max(w.min_a, min(w.max_a, w.want_a)) for w in admitted},
+                offers,
+                room,
+            )
+        _fill(admitted, {w.id: w.max_a for w in admitted}, offers, room)
+        start = end
+    return offers
+
+
+def _fill(
+    wishes: list[Wish], most: Mapping[str, int], offers: Offers, room: dict[Key, int]
+) -> None:
+    """Raise the least offers together, level by level, none above `most`; what one level leaves goes by rank.
+
+    Levels are taken many at a time: per room, `steps[a]` counts the wishes that would take one more ampere in going to
+    level `a`, so the highest level everybody fits under is found without touching a single wish.
+    """
+    rising = [w for w in wishes if offers[w.id] < most[w.id]]
+    while rising:
+        top = max(most[w.id] for w in rising)
+        steps: dict[Key, list[int]] = {}
+        for w in rising:
+            low = max(offers[w.id], w.held_a)
+            high = most[w.id]
+            if low < high:
+                for k in w.rooms:
+                    counts = steps.get(k)
+                    if counts is None:
+                        counts = steps[k] = [0] * (top + 2)
+                    counts[low + 1] += 1
+                    counts[high + 1] -= 1
+        level = top
+        for k, counts in steps.items():
+            left = room[k] // 1000
+            taking = 0
+            for a in range(top + 1):
+                taking += counts[a]
+                left -= taking
+                if left < 0:
+                    level = min(level, a - 1)
+                    break
+        for w in rising:
+            amps = min(level, most[w.id])
+            if amps > offers[w.id]:
+                _take(w, amps, offers[w.id], room)
+                offers[w.id] = amps
+        if level >= top:
+            return
+        # Not all can go one further. A car on one phase stands in the way of fewer others than one on three.
+        going = []
+        for w in sorted(rising, key=lambda w: len(w.rooms)):
+            if offers[w.id] > level:
+                going.append(w)  # its minimum is above this level
+            elif offers[w.id] < most[w.id] and _fits(w, level + 1, offers[w.id], room):
+                _take(w, level + 1, offers[w.id], room)
+                offers[w.id] = level + 1
+                going.append(w)
+        chosen = {w.id for w in going}
+        rising = [w for w in rising if w.id in chosen and offers[w.id] < most[w.id]]
+
+
+POLICIES = {"equal": equal, "first": first, "fair": fair, "deadline": fair}
