@@ -1,0 +1,217 @@
+"""A pretend board: a simulated board with what the tools for real ones need, a serial port and a flash.
+
+`python -m simulator.pretend_board charger --flash charger.img` prints the port: a pty on which MicroPython's REPL
+answers as a board's does, raw REPL, soft reset and machine.reset() included. mpremote, `make deploy` and `make repl`
+work on it. The flash is a littlefs of the board's size in one file; it holds nothing but what was put on it.
+Everything else is `ievcc board`: the same shims, the same bench socket, the same line to a PZEM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import os
+import pty
+import subprocess
+import sys
+import termios
+import tty
+from pathlib import Path
+
+from simulator import board
+from simulator.board import Board, BoardError
+
+# Room for files in MicroPython's images for the smallest boards sold: 4 MiB ESP32, 2 MiB ESP8266.
+FLASH_BYTES = {"charger": 2 * 1024 * 1024, "energy_meter": 1024 * 1024}
+_SOFT_REBOOT = b"MPY: soft reboot\r\n"
+_RAW_PROMPT = b"raw REPL; CTRL-B to exit"
+_BANNER = b"\nMicroPython "
+_ENTER_RAW = b"\x01"
+
+
+class PretendBoard(Board):
+    """A board with a console. `flash` is a file; `port` is what mpremote opens."""
+
+    def __init__(
+        self,
+        kind: str,
+        flash: Path,
+        *,
+        uart: str | None = None,
+        bench: Path | None = None,
+        link: Path | None = None,
+    ) -> None:
+        """`link` becomes a symbolic link to the port.
+
+        Raises:
+            BoardError: there is no MicroPython for this computer; CPython has no such REPL.
+        """
+        super().__init__(kind, {}, flash, uart=uart, bench=bench)
+        if self.interpreter is None:
+            raise BoardError("there is no MicroPython for this computer, and a pretend board needs it")
+        self.link = link
+        self._host, self._host_end = pty.openpty()
+        tty.setraw(self._host_end)
+        os.set_blocking(self._host, False)
+        self.port = os.ttyname(self._host_end)
+        self._line = -1
+        self._raw = False
+        self._heard_last = b""
+        self._typed_d = False
+        self._to_raw = False
+
+    async def start(self) -> None:
+        """Open the port and switch on."""
+        if self.link is not None:
+            self.link.unlink(missing_ok=True)
+            self.link.symlink_to(self.port)
+        self._loop.add_reader(self._host, self._from_host)
+        await super().start()
+
+    async def stop(self) -> None:
+        """Switch off and close the port."""
+        await super().stop()
+        self._loop.remove_reader(self._host)
+        for fd in (self._host, self._host_end):
+            os.close(fd)
+        if self.link is not None:
+            self.link.unlink(missing_ok=True)
+
+    def _fill_flash(self) -> None:
+        """Nothing of ours is on a new board: an erased flash, and what its image brings along."""
+        if not self.flash.exists():
+            self.flash.parent.mkdir(parents=True, exist_ok=True)
+            self.flash.write_bytes(b"\xff" * FLASH_BYTES[self.kind])
+        self._make_lib()
+        for package in ("shared", "firmware"):
+            (self._work / "lib" / package).unlink()
+
+    def _launch(self, env: dict[str, str], fds: list[int]) -> subprocess.Popen[bytes]:
+        """Start MicroPython on boot.py with our line as its terminal, and its REPL after that."""
+        assert self.interpreter is not None
+        self._line, end = pty.openpty()
+        tty.setraw(end)
+        # Ctrl-C must become a signal, for the program that runs; the REPL itself switches that off.
+        mode = termios.tcgetattr(end)
+        mode[3] |= termios.ISIG
+        mode[6][termios.VQUIT] = mode[6][termios.VSUSP] = b"\xff"
+        termios.tcsetattr(end, termios.TCSANOW, mode)
+        os.set_blocking(self._line, False)
+        env |= {
+            "BOARD_FLASH": f"{self.flash.resolve()}:{FLASH_BYTES[self.kind]}",
+            "BOARD_ROOT": str(self._work),
+            "BOARD_CONSOLE": "raw" if self._to_raw else "friendly",
+        }
+        heap = f"heapsize={board.HEAP[self.kind]}"
+        child = subprocess.Popen(
+            [self.interpreter, "-X", heap, "-i", str(board.SHIMS / "boot.py")],
+            env=env,
+            stdin=end,
+            stdout=end,
+            stderr=end,
+            pass_fds=fds,
+            start_new_session=True,
+            preexec_fn=_take_terminal,
+        )
+        os.close(end)
+        self._heard_last = b""
+        self._loop.add_reader(self._line, self._from_board, self._line)
+        return child
+
+    def _typed_soft_reset(self, status: int) -> bool:
+        """The unix port ends where a board soft-resets: at Ctrl-D."""
+        self._drain()
+        typed = status == 0
+        self._to_raw = typed and self._raw
+        if typed:
+            self._to_host(_SOFT_REBOOT)
+        self._raw = False
+        return typed
+
+    def _drain(self) -> None:
+        line, self._line = self._line, -1
+        self._loop.remove_reader(line)
+        while self._pass_on(line):
+            pass
+        os.close(line)
+
+    def _from_board(self, line: int) -> None:
+        if not self._pass_on(line):
+            # It has ended; what follows is up to _died.
+            self._loop.remove_reader(line)
+
+    def _pass_on(self, line: int) -> bool:
+        """Bring what the board says to the host; False if nothing is to come."""
+        try:
+            data = os.read(line, 4096)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return False
+        if not data:
+            return False
+        self._heard_last = (self._heard_last + data)[-200:]
+        raw, friendly = self._heard_last.rfind(_RAW_PROMPT), self._heard_last.rfind(_BANNER)
+        if raw >= 0 or friendly >= 0:
+            self._raw = raw > friendly
+        if self._to_raw:
+            # The host waits for the raw REPL; the friendly one that comes first is ours to leave.
+            if self._heard_last.endswith(b">>> "):
+                self._to_raw = False
+                self._heard_last = b""
+                os.write(line, _ENTER_RAW)
+            return True
+        self._to_host(data)
+        return True
+
+    def _to_host(self, data: bytes) -> None:
+        if not self.repl_attached:
+            return
+        try:
+            os.write(self._host, data)
+        except BlockingIOError:
+            pass  # nobody listens, and a UART waits for nobody
+
+    def _from_host(self) -> None:
+        try:
+            data = os.read(self._host, 4096)
+        except BlockingIOError:
+            return
+        if self.repl_attached and self._line >= 0:
+            try:
+                os.write(self._line, data)
+            except BlockingIOError:
+                pass  # a board's receive buffer overflows as well
+
+
+def _take_terminal() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m simulator.pretend_board", description=__doc__)
+    parser.add_argument("kind", choices=sorted(FLASH_BYTES))
+    parser.add_argument("--flash", type=Path, required=True, help="file, made where it is missing")
+    parser.add_argument("--link", type=Path, help="a symbolic link to the port")
+    parser.add_argument("--uart", help="the tty its PZEM hangs on")
+    parser.add_argument("--bench", type=Path, help="make the bench socket here")
+    given = parser.parse_args()
+
+    async def run() -> None:
+        pretend = PretendBoard(
+            given.kind, given.flash, uart=given.uart, bench=given.bench, link=given.link
+        )
+        print(pretend.port, flush=True)
+        await board.run(pretend)
+
+    try:
+        asyncio.run(run())
+    except BoardError as error:
+        print(f"pretend board: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
