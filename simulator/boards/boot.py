@@ -1,7 +1,7 @@
 """Stands where a board's frozen start-up code stands: mounts the flash, runs boot.py and main.py,
 then waits like a REPL.
 
-BOARD_ROOT is the directory that is the board's flash, BOARD_LIB what lies in its /lib, BOARD_SIM
+BOARD_ROM is where in memory the image of simulator/rom.py lies, if there is one. BOARD_ROOT is the directory that is the board's flash, BOARD_LIB what lies in its /lib, BOARD_SIM
 these shims. With BOARD_FLASH=path:bytes the flash is a littlefs of that size in a file instead,
 and BOARD_LIB the frozen modules. With BOARD_CONSOLE=friendly a REPL follows; "raw" goes there
 without main.py, as a soft reset in the raw REPL does.
@@ -21,23 +21,33 @@ if _flash:
 
     _path, _size = _flash.rsplit(":", 1)
     _systems[0] = ("/", flash_file.littlefs(_path, int(_size)))
+_rom = uos.getenv("BOARD_ROM")
+if _rom:
+    # Outside the heap, as a board's flash is: see simulator/rom.py.
+    import uctypes
+
+    _path, _size = _rom.split(":")
+    _systems.append(("/rom", vfs.VfsRom(uctypes.bytearray_at(int(_path), int(_size)))))
 vfs.umount("/")
 for _at, _system in _systems:
     vfs.mount(_system, _at)
 uos.chdir("/")
 # A board looks into its root, its frozen modules and /lib; the shims come last, where a board's
 # built-ins come first.
-sys.path[:] = ["/sim"]
+sys.path[:] = ["/rom/sim" if _rom else "/sim"]
 import threads  # noqa: E402
 import wiring  # noqa: E402
 
 sys.modules["_thread"] = threads
 import machine  # noqa: E402, F401
 
-# Frozen modules come before /lib on a board.
-sys.path[:] = (
-    ["", ".frozen", "/frozen", "/lib", "/sim"] if _flash else ["", ".frozen", "/lib", "/sim"]
-)
+# Frozen modules come before /lib on a board, and a ROM partition after it.
+if _flash:
+    sys.path[:] = ["", ".frozen", "/frozen", "/lib", "/rom/sim" if _rom else "/sim"]
+elif _rom:
+    sys.path[:] = ["", ".frozen", "/lib", "/rom/lib", "/rom/sim"]
+else:
+    sys.path[:] = ["", ".frozen", "/lib", "/sim"]
 import board_sys  # noqa: E402
 
 sys.modules["sys"] = board_sys
@@ -63,6 +73,9 @@ wiring.look()
 wiring.say(83, 0)  # "S"
 if uos.getenv("BOARD_MEASURE"):
     import gc
+    import network  # noqa: F401 - every shim that a firmware may load
+    import select  # noqa: F401
+    import socket  # noqa: F401
 
     gc.collect()
     print("shims", gc.mem_alloc())
