@@ -1,0 +1,100 @@
+"""The site as plain data for the disk, and back.
+
+Kept is what must survive a restart: who is registered in which order, the settings, what the house is used to, and for
+each charger the highest lease that may be in force (`kept_a`) with a number above all that were sent. Measurements and
+states are not: devices say them anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+from manager.core import leases
+from manager.core.site import Charger, Feeder, Habits, Meter, Settings, Site, Wants, Window
+
+VERSION = 1
+_METER = ("id", "order", "role", "feeder", "phases", "model", "firmware", "boot", "seq")
+_CHARGER = (
+    "id", "order", "counter", "feeder", "phases", "min_a", "max_a", "failsafe_a", "meter", "model", "firmware",
+    "boot", "seq", "number_kept", "kept_a", "priority", "wants",
+)  # fmt: skip
+_FAR = 1_000_000  # ms; longer ago than anything that is still of interest
+
+
+class PlainError(ValueError):
+    """What was kept cannot be read. `words` say which part."""
+
+
+def site_to_plain(site: Site) -> dict[str, Any]:
+    """Plain data (dicts, lists, whole numbers, text) that `json` can write."""
+    return {
+        "version": VERSION,
+        "clock_ms": site.shared_ms,
+        "order": site.order,
+        "settings": asdict(site.settings),
+        "feeders": [asdict(f) for f in site.feeders.values()],
+        "places": dict(site.places),
+        "priorities": dict(site.priorities),
+        "meters": [{name: getattr(m, name) for name in _METER} for m in site.meters.values()],
+        "chargers": [
+            {n: asdict(c.wants) if n == "wants" else getattr(c, n) for n in _CHARGER}
+            for c in site.chargers.values()
+        ],
+        "habits": {
+            feeder: {str(hour): list(counts) for hour, counts in habits.hours.items()}
+            for feeder, habits in site.habits.items()
+        },
+    }
+
+
+def site_from_plain(plain: dict[str, Any], now_ms: int) -> Site:
+    """The site as kept, at the start of a manager: every device is yet to be heard, every lease may be in force.
+
+    PlainError if this was not written by `site_to_plain`.
+    """
+    try:
+        if plain["version"] != VERSION:
+            raise PlainError(f"kept by another version ({plain['version']})")
+        settings = _settings(plain["settings"])
+        same_clock = 0 <= now_ms - plain["clock_ms"] < 7 * 86_400_000
+        chargers = {c["id"]: _charger(c, now_ms, settings, same_clock) for c in plain["chargers"]}
+        return Site(
+            settings=settings,
+            feeders={f["name"]: _feeder(f) for f in plain["feeders"]},
+            places=dict(plain["places"]),
+            priorities=dict(plain["priorities"]),
+            meters={
+                m["id"]: Meter(**m, heard_ms=now_ms - _FAR, online=False) for m in plain["meters"]
+            },
+            chargers=chargers,
+            habits={
+                feeder: Habits({int(h): tuple(counts) for h, counts in hours.items()})
+                for feeder, hours in plain["habits"].items()
+            },
+            order=plain["order"],
+            shared_ms=now_ms - _FAR,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        if isinstance(e, PlainError):
+            raise
+        raise PlainError(f"not a kept site: {e!r}") from e
+
+
+def _settings(plain: dict[str, Any]) -> Settings:
+    known = {f.name for f in fields(Settings)}
+    plain = {k: v for k, v in plain.items() if k in known}
+    plain["windows"] = tuple(Window(**w) for w in plain.get("windows", ()))
+    return Settings(**plain)
+
+
+def _feeder(plain: dict[str, Any]) -> Feeder:
+    return Feeder(**{**plain, "limit_ma": tuple(plain["limit_ma"])})
+
+
+def _charger(plain: dict[str, Any], now_ms: int, settings: Settings, same_clock: bool) -> Charger:
+    wants = Wants(**plain["wants"])
+    if not same_clock:
+        wants = replace(wants, departs_ms=None)
+    charger = Charger(**{**plain, "phases": tuple(plain["phases"]), "wants": wants})
+    return leases.restored(charger, now_ms, settings.ttl_ms)

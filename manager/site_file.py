@@ -1,0 +1,416 @@
+"""The site file: one building in TOML that a person can read, checked before anything starts.
+
+    [site]
+    name = "home"                 # letters, digits, - and _
+    limit_a = 30                  # per phase; a list for different ones
+    phases = 1
+    policy = "fair"               # fair, equal, first, deadline
+    update_interval_s = 5         # 0: at every event
+    worst_house_a = 24            # the most the building draws when nobody can tell; left out: all of it
+    open = false                  # true lets devices in that are not listed below
+    timezone = "Europe/Lisbon"
+
+    [broker]                      # host, port, username, password
+    [web]                         # host, port
+    [store]                       # path
+
+    [[feeder]]                    # a cable with a limit of its own
+    name = "garage"
+    limit_a = 20
+    parent = "main"
+
+    [[device]]                    # meters and chargers that belong here
+    id = "Charger-1"
+    key = "00112233445566778899aabbccddeeff"
+    feeder = "garage"
+    priority = 0                  # lower is served first
+    failsafe_a = 0                # what it goes to by itself when it hears nothing
+
+    [[window]]                    # at these times no more than this
+    days = ["mon", "tue"]
+    start = "18:00"
+    end = "21:00"
+    max_a = 16
+    charger = "Charger-1"         # left out: the whole site
+
+`load` and `parse` give a `SiteFile` or raise `SiteFileError`, which says what is wrong, on which line.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from manager.core.site import MAIN, POLICIES, SOURCES, Feeder, Settings, Site, Window
+from shared.protocol import is_device_name
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+WEEK = 7 * 1440
+
+
+class SiteFileError(ValueError):
+    """A site that cannot be. `where` is the place in the file ("device[2].key"), `line` its line, 0 if not known."""
+
+    def __init__(self, where: str, why: str, line: int = 0) -> None:
+        place = f"line {line}: {where}" if line else where
+        super().__init__(f"{place}: {why}" if place else why)
+        self.where = where
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A device that belongs to the site. `key` b"": unsigned."""
+
+    id: str
+    key: bytes = b""
+    feeder: str = ""
+    priority: int = 0
+    failsafe_a: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where the broker is; port 0: the manager starts one of its own."""
+
+    host: str = "localhost"
+    port: int = 1883
+    username: str = ""
+    password: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """Where the page is served."""
+
+    host: str = "localhost"
+    port: int = 8080
+
+
+@dataclass(frozen=True, slots=True)
+class SiteFile:
+    """A checked site file. `site` is the site before anything has happened."""
+
+    site: Site
+    broker: Broker = field(default_factory=Broker)
+    web: Web = field(default_factory=Web)
+    store: Path = Path("ievcc.db")
+    devices: Mapping[str, Listed] = field(default_factory=dict)
+    open: bool = False
+    timezone: str = ""
+
+
+class _Table:
+    def __init__(self, raw: object, where: str, text: str) -> None:
+        self.where = where
+        self.text = text
+        if not isinstance(raw, dict):
+            raise self.error("", "must be a table")
+        self.raw: dict[str, Any] = raw
+        self.asked: set[str] = set()
+
+    def error(self, key: str, why: str) -> SiteFileError:
+        where = f"{self.where}.{key}" if self.where and key else self.where or key
+        return SiteFileError(where, why, _line(self.text, self.where, key))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.asked.add(key)
+        return self.raw.get(key, default)
+
+    def whole(self, key: str, default: int | None, low: int, high: int) -> int:
+        value = self.get(key, default)
+        if value is None:
+            raise self.error(key, "is missing")
+        if type(value) is not int or not low <= value <= high:
+            raise self.error(key, f"{value!r} is not a whole number within {low}..{high}")
+        return value
+
+    def number(self, key: str, default: float | None, low: float, high: float) -> float:
+        value = self.get(key, default)
+        if value is None:
+            raise self.error(key, "is missing")
+        if type(value) not in (int, float) or not low <= value <= high:
+            raise self.error(key, f"{value!r} is not a number within {low:g}..{high:g}")
+        return float(value)
+
+    def word(self, key: str, default: str | None, among: tuple[str, ...] = ()) -> str:
+        value = self.get(key, default)
+        if value is None:
+            raise self.error(key, "is missing")
+        if not isinstance(value, str) or (among and value not in among):
+            raise self.error(
+                key, f"{value!r} is not {'one of ' + ', '.join(among) if among else 'text'}"
+            )
+        return value
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self.get(key, default)
+        if type(value) is not bool:
+            raise self.error(key, f"{value!r} is not true or false")
+        return value
+
+    def table(self, key: str) -> _Table:
+        return _Table(self.get(key, {}), f"{self.where}.{key}" if self.where else key, self.text)
+
+    def tables(self, key: str) -> list[_Table]:
+        value = self.get(key, [])
+        if not isinstance(value, list):
+            raise self.error(key, f"must be a list of tables: write [[{key}]]")
+        return [_Table(one, f"{key}[{n}]", self.text) for n, one in enumerate(value, 1)]
+
+    def done(self) -> None:
+        for key in self.raw:
+            if key not in self.asked:
+                raise self.error(
+                    key, f"is not known here (known: {', '.join(sorted(self.asked))})"
+                )
+
+
+def _line(text: str, where: str, key: str) -> int:
+    """The line of this key of this table, as well as it can be told from the text; 0 if it cannot."""
+    name, _, rest = where.partition("[")
+    wanted = int(rest.rstrip("]")) if rest else 1
+    header = re.compile(rf"\s*\[\[?\s*{re.escape(name)}\s*\]\]?\s*(#.*)?$") if name else None
+    inside = header is None
+    seen = found = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if header is not None and header.match(line):
+            seen += 1
+            inside = seen == wanted
+            found = number if inside else found
+        elif re.match(r"\s*\[", line):
+            inside = False
+        elif inside and key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
+            return number
+    return found
+
+
+def load(path: str | Path) -> SiteFile:
+    """The site in this file. SiteFileError says what cannot be, and where."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise SiteFileError("", f"{path}: cannot be read ({e})") from e
+    return parse(text)
+
+
+def parse(text: str) -> SiteFile:
+    """The site in this text. SiteFileError says what cannot be, and where."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise SiteFileError("", f"not TOML: {e}") from e
+    top = _Table(raw, "", text)
+    table = top.table("site")
+    phases = table.whole("phases", 1, 1, 3)
+    feeders = {MAIN: Feeder(MAIN, _limit(table, phases))}
+    for t in top.tables("feeder"):
+        one = _feeder(t, feeders, phases)
+        feeders[one.name] = one
+    devices: dict[str, Listed] = {}
+    for t in top.tables("device"):
+        listed = _device(t, feeders, devices)
+        devices[listed.id] = listed
+    opened = table.flag("open", default=False)
+    windows = _windows(top.tables("window"), devices, opened)
+    settings = _settings(table, windows)
+    timezone = table.word("timezone", "")
+    if timezone:
+        try:
+            ZoneInfo(timezone)
+        except (ZoneInfoNotFoundError, ValueError) as e:
+            raise table.error("timezone", f"{timezone!r} is not a time zone") from e
+    table.done()
+    t = top.table("broker")
+    broker = Broker(
+        t.word("host", "localhost"),
+        t.whole("port", 1883, 0, 65535),
+        t.word("username", ""),
+        t.word("password", ""),
+    )
+    t.done()
+    t = top.table("web")
+    web = Web(t.word("host", "localhost"), t.whole("port", 8080, 0, 65535))
+    t.done()
+    t = top.table("store")
+    store = Path(t.word("path", "ievcc.db"))
+    t.done()
+    top.done()
+    site = Site(
+        settings=settings,
+        feeders=feeders,
+        places={d.id: d.feeder for d in devices.values() if d.feeder},
+        priorities={d.id: d.priority for d in devices.values()},
+    )
+    check_failsafes(site, {d.id: (d.feeder or MAIN, d.failsafe_a) for d in devices.values()}, text)
+    return SiteFile(site, broker, web, store, devices, opened, timezone)
+
+
+def check_failsafes(site: Site, failsafes: Mapping[str, tuple[str, int]], text: str = "") -> None:
+    """SiteFileError, with the sum, if the failsafe currents and the worst house exceed a feeder.
+
+    `failsafes`: charger -> (feeder, A). Failsafes are taken to be on the same phase: nobody knows yet.
+    """
+    for name, feeder in site.feeders.items():
+        under = {c: a for c, (f, a) in failsafes.items() if a and name in site.above(f)}
+        if not under:
+            continue
+        worst = site.settings.worst_house_a
+        limit = min(feeder.limit_ma) // 1000
+        if feeder.worst_house_ma is not None:
+            house = feeder.worst_house_ma // 1000
+        elif feeder.parent:
+            house = 0
+        else:
+            house = limit if worst is None else worst
+        total = sum(under.values()) + house
+        if total > limit:
+            parts = " + ".join(f"{a} A ({c})" for c, a in under.items())
+            raise SiteFileError(
+                "device",
+                f"when no charger hears the manager, feeder {name} carries {parts} + {house} A (the house at worst)"
+                f" = {total} A, and its limit is {limit} A; lower failsafe_a or worst_house_a",
+                _line(text, "device", "failsafe_a"),
+            )
+
+
+def _limit(table: _Table, phases: int) -> tuple[int, ...]:
+    value = table.get("limit_a")
+    values = value if isinstance(value, list) else [value] * phases
+    if value is None:
+        raise table.error("limit_a", "is missing: the current of the contract, in A per phase")
+    if len(values) != phases:
+        raise table.error("limit_a", f"{len(values)} limits for {phases} phases")
+    for one in values:
+        if type(one) not in (int, float) or not 1 <= one <= 6300:
+            raise table.error("limit_a", f"{one!r} is not a number within 1..6300")
+    return tuple(round(one * 1000) for one in values)
+
+
+def _settings(t: _Table, windows: tuple[Window, ...]) -> Settings:
+    name = t.word("name", "home")
+    if not is_device_name(name):
+        raise t.error("name", f"{name!r}: letters, digits, - and _, at most 24")
+    margin = t.get("margin_a", 0)
+    learned = margin == "learned"
+    worst = t.get("worst_house_a")
+    ttl = round(t.number("ttl_s", 15, 6, 600) * 1000)
+    renew = round(t.number("renew_s", 5, 1, 200) * 1000)
+    if renew * 2 > ttl:
+        raise t.error(
+            "renew_s",
+            f"a lease of {ttl / 1000:g} s must be renewed at least twice within its life",
+        )
+    silent = round(t.number("meter_silent_s", 3, 1, 600) * 1000)
+    lost = round(t.number("meter_lost_s", 60, 1, 3600) * 1000)
+    if lost < silent:
+        raise t.error("meter_lost_s", "must not be shorter than meter_silent_s")
+    return Settings(
+        name=name,
+        policy=t.word("policy", "fair", POLICIES),  # type: ignore[arg-type]
+        update_interval_ms=round(t.number("update_interval_s", 5, 0, 3600) * 1000),
+        max_counters=t.whole("max_counters", 1, 1, 1000),
+        max_chargers=t.whole("max_chargers", 64, 1, 10_000),
+        max_active=t.whole("max_active", 0, 0, 10_000),
+        worst_house_a=None if worst is None else t.whole("worst_house_a", None, 0, 6300),
+        margin_ma=0 if learned else round(t.number("margin_a", 0, 0, 1000) * 1000),
+        learned_margin=learned,
+        source=t.word("source", "grid", SOURCES),  # type: ignore[arg-type]
+        turn_ms=round(t.number("turn_min", 15, 1, 1440) * 60_000),
+        min_on_ms=round(t.number("min_on_s", 300, 0, 86_400) * 1000),
+        min_off_ms=round(t.number("min_off_s", 60, 0, 86_400) * 1000),
+        ttl_ms=ttl,
+        renew_ms=renew,
+        meter_silent_ms=silent,
+        meter_lost_ms=lost,
+        windows=windows,
+    )
+
+
+def _feeder(t: _Table, feeders: Mapping[str, Feeder], phases: int) -> Feeder:
+    name = t.word("name", None)
+    if name in feeders:
+        raise t.error("name", f"feeder {name} is there twice")
+    parent = t.word("parent", MAIN)
+    if parent not in feeders:
+        raise t.error("parent", f"no feeder {parent} before this one")
+    limit = _limit(t, phases)
+    over = [a / 1000 for a, b in zip(limit, feeders[parent].limit_ma, strict=True) if a > b]
+    if over:
+        most = max(feeders[parent].limit_ma) / 1000
+        raise t.error(
+            "limit_a",
+            f"{over[0]:g} A is more than {parent}, which it hangs under, has ({most:g} A)",
+        )
+    worst = t.get("worst_house_a")
+    worst_ma = None if worst is None else t.whole("worst_house_a", None, 0, 6300) * 1000
+    t.done()
+    return Feeder(name, limit, parent, worst_ma)
+
+
+def _device(t: _Table, feeders: Mapping[str, Feeder], devices: Mapping[str, Listed]) -> Listed:
+    name = t.word("id", None)
+    if not is_device_name(name):
+        raise t.error("id", f"{name!r}: letters, digits, - and _, at most 24")
+    if name in devices:
+        raise t.error("id", f"{name} is there twice")
+    key = t.word("key", "")
+    try:
+        raw = bytes.fromhex(key)
+    except ValueError as e:
+        raise t.error("key", "is not hexadecimal") from e
+    if raw and len(raw) < 16:
+        raise t.error("key", f"{len(raw)} bytes are too few for a key: at least 16")
+    feeder = t.word("feeder", "")
+    if feeder and feeder not in feeders:
+        raise t.error("feeder", f"no feeder {feeder}")
+    priority = t.whole("priority", 0, 0, 100)
+    failsafe = t.whole("failsafe_a", 0, 0, 80)
+    if 0 < failsafe < 6:
+        raise t.error("failsafe_a", f"{failsafe} A cannot be offered: 0, or 6 and more")
+    t.done()
+    return Listed(name, raw, feeder, priority, failsafe)
+
+
+def _clock(t: _Table, key: str) -> int:
+    text = t.word(key, None)
+    match = re.fullmatch(r"(\d{1,2}):(\d\d)", text)
+    minute = int(match[1]) * 60 + int(match[2]) if match else -1
+    if not match or int(match[2]) > 59 or minute > 1440:
+        raise t.error(key, f"{text!r} is not a time of day: HH:MM")
+    return minute
+
+
+def _windows(
+    tables: list[_Table], devices: Mapping[str, Listed], opened: bool
+) -> tuple[Window, ...]:
+    windows: list[Window] = []
+    taken: dict[tuple[str, int], str] = {}  # (charger, minute of the week) -> where it was said
+    for t in tables:
+        days = t.get("days", list(DAYS))
+        if not isinstance(days, list) or not days or any(d not in DAYS for d in days):
+            raise t.error("days", f"{days!r} is not a list of {', '.join(DAYS)}")
+        start, end = _clock(t, "start"), _clock(t, "end")
+        if start == end:
+            raise t.error("end", "the window ends as it begins")
+        max_a = t.whole("max_a", None, 0, 6300)
+        scope = t.word("charger", "")
+        if scope and not opened and scope not in devices:
+            raise t.error("charger", f"no device {scope} is listed")
+        t.done()
+        for day in days:
+            first = DAYS.index(day) * 1440 + start
+            length = end - start if end > start else 1440 - start + end
+            for minute in range(first, first + length):
+                key = scope, minute % WEEK
+                if key in taken:
+                    at = f"{DAYS[minute % WEEK // 1440]} {minute % 1440 // 60:02d}:{minute % 60:02d}"
+                    raise t.error("start", f"overlaps {taken[key]} at {at}")
+                taken[key] = t.where
+            windows.append(Window(first % WEEK, (first + length) % WEEK, max_a, scope))
+    return tuple(windows)
