@@ -266,8 +266,9 @@ class _Work:
         if changed:
             if state[0] in "CD":
                 now = replace(now, asleep=False, idle_ms=-1)
-            elif state[0] == "B" and charger.state[:1] in ("C", "D"):
-                now = replace(now, asleep=True, low_ms=-1)  # it has had enough; C again wakes it
+            elif state == "B2" and charger.state[:1] in ("C", "D"):
+                # It has had enough, for it was still offered current; C again wakes it.
+                now = replace(now, asleep=True, low_ms=-1)
             elif state[0] == "A":
                 now = replace(now, asleep=False, idle_ms=-1, low_ms=-1)
             self.commands.append(Note("state", charger.id, state))
@@ -412,7 +413,8 @@ class _Work:
             waiting_ms = self.now if waiting_ms < 0 else waiting_ms
         else:
             waiting_ms = -1
-        if target and charger.state[:1] == "B" and not charger.asleep:
+        # A charger that stopped its car holds its pilot back for a while: that is not the car's sleep.
+        if target and charger.state == "B2" and not charger.asleep:
             idle_ms = self.now if idle_ms < 0 else idle_ms
         else:
             idle_ms = -1
