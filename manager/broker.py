@@ -18,6 +18,7 @@ import time
 from typing import TYPE_CHECKING
 
 from manager.process import Child, ProcessError
+from manager.refusal import Refusal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 _INFLIGHT = 2000
 
 
-class BrokerError(RuntimeError):
+class BrokerError(Refusal):
     """No broker to be had, or it did not start."""
 
 

@@ -73,6 +73,7 @@ class Link:
         self._on_change = on_change
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lost = asyncio.Event()
+        self._leaving = False
         c = self._client = Client(
             CallbackAPIVersion.VERSION2,
             client_id,
@@ -116,6 +117,7 @@ class Link:
                 await asyncio.sleep(_RETRY_S[min(failed, len(_RETRY_S) - 1)])
                 failed += 1
         finally:
+            self._leaving = True
             if self.connected:
                 # A clean goodbye cancels the last will, so the state is said here.
                 self.publish(self._state_topic, b"offline", retain=True)
@@ -187,7 +189,7 @@ class Link:
         self._on_loop(self._lose)
 
     def _lose(self) -> None:
-        if self.connected:
+        if self.connected and not self._leaving:
             self.connected = False
             log.warning("lost the MQTT broker at %s:%d, trying again", self.host, self.port)
             self._on_change(False)

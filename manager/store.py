@@ -18,6 +18,8 @@ from contextlib import closing
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from manager.refusal import Refusal
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -34,7 +36,7 @@ Row = tuple[str, tuple[Any, ...]]  # a statement of this module and its values
 _Item = tuple["Sequence[Row]", "Callable[[], None] | None", bool]
 
 
-class StoreError(RuntimeError):
+class StoreError(Refusal):
     """The file cannot be used; the words say why and what to do."""
 
 

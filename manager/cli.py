@@ -1,0 +1,217 @@
+"""`ievcc`: the command line. Exit status 0 done, 1 refused or failed, 2 wrong use."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from manager.refusal import Refusal
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+# Commands in modules of their own, imported when named: a Raspberry Pi feels every import.
+_OWN = {
+    "allocate": "manager.allocate:allocate",
+    "replay": "manager.replay:replay",
+}
+
+
+def _elsewhere() -> dict[str, EntryPoint]:
+    """Commands of other packages, such as the simulator's: the entry points `ievcc.commands`."""
+    own = {n: EntryPoint(n, value, "ievcc.commands") for n, value in _OWN.items()}
+    return {**own, **{e.name: e for e in entry_points(group="ievcc.commands")}}
+
+
+class _Commands(TyperGroup):
+    """Our commands and those found elsewhere, which are loaded only when named or listed."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_elsewhere()})
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        entry = _elsewhere().get(cmd_name)
+        if entry is None:
+            return super().get_command(ctx, cmd_name)
+        try:
+            loaded = entry.load()
+        except ImportError as e:
+            missing = f"not available here: {e}"
+
+            def unavailable() -> None:
+                raise Refusal(f"ievcc {cmd_name} is {missing}; pip install 'ievcc-manager[sim]'")
+
+            unavailable.__doc__ = f"({missing})"
+            loaded = unavailable
+        if not isinstance(loaded, typer.Typer):
+            single = typer.Typer(add_completion=False)
+            single.command(cmd_name)(loaded)
+            loaded = single
+        command = typer.main.get_command(loaded)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    help="Shares one building's contracted power between electric-vehicle chargers and the house.",
+    pretty_exceptions_enable=False,
+)
+
+Config = Annotated[
+    Path, typer.Option("--config", envvar="IEVCC_CONFIG", help="the site file", dir_okay=False)
+]
+Url = Annotated[
+    str, typer.Option(envvar="IEVCC_URL", help="the running manager, if not as the site file says")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="as JSON")]
+_DEFAULT = Path("site.toml")
+
+
+@app.callback()
+def _main() -> None:
+    """Keeps a single command's name from being swallowed."""
+
+
+@app.command()
+def run(
+    config: Config = _DEFAULT,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="log every event")] = False,
+) -> None:
+    """Run the manager of one site."""
+    from manager.service import serve
+
+    serve(config, verbose=verbose)
+
+
+@app.command()
+def status(
+    config: Config = _DEFAULT,
+    url: Url = "",
+    watch: Annotated[bool, typer.Option("--watch", help="go on showing it")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the running manager does, and why."""
+    address = _address(config, url)
+    if as_json:
+        typer.echo(json.dumps(_ask(f"{address}/api/state")))
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console()
+    if not watch:
+        console.print(_picture(_ask(f"{address}/api/state")))
+        return
+    try:
+        with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+            while True:
+                live.update(_picture(_ask(f"{address}/api/state")), refresh=True)
+                time.sleep(1)
+    except KeyboardInterrupt:
+        pass
+
+
+def _picture(state: dict[str, Any]) -> RenderableType:
+    from manager.table import picture
+
+    return picture(state)
+
+
+@app.command()
+def devices(config: Config = _DEFAULT, url: Url = "", as_json: AsJson = False) -> None:
+    """List the meters and chargers, and what was refused of them."""
+    state = _ask(f"{_address(config, url)}/api/state")
+    rows = [*state["meters"], *state["chargers"]]
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("device", "kind", "there", "start", "model", "firmware", "refused", box=None)
+    for d in rows:
+        refused = ", ".join(f"{n} {what}" for what, n in sorted(d["refused"].items())) or "none"
+        there = "yes" if d["online"] else "offline"
+        cells = (d["id"], d["kind"], there, str(d["boot"]), d["model"], d["firmware"], refused)
+        table.add_row(*cells)
+    Console().print(table)
+
+
+@app.command()
+def limit(
+    amps: Annotated[
+        int | None, typer.Argument(min=0, max=200, help="ampere; left out: no limit by hand")
+    ] = None,
+    charger: Annotated[str, typer.Option(help="this charger only, else the whole site")] = "",
+    config: Config = _DEFAULT,
+    url: Url = "",
+) -> None:
+    """Limit the site or a charger by hand, or take that back."""
+    said = _ask(f"{_address(config, url)}/api/limit", {"charger": charger, "limit_a": amps})
+    typer.echo(said["words"])
+
+
+@app.command()
+def priority(
+    charger: Annotated[str, typer.Argument(help="whose")],
+    number: Annotated[int, typer.Argument(min=0, max=9, help="0 is served first")],
+    config: Config = _DEFAULT,
+    url: Url = "",
+) -> None:
+    """Say which chargers are served first."""
+    body = {"charger": charger, "priority": number}
+    typer.echo(_ask(f"{_address(config, url)}/api/priority", body)["words"])
+
+
+def _address(config: Path, url: str) -> str:
+    if url:
+        return url.rstrip("/")
+    from manager.site_file import SiteFileError, load
+
+    try:
+        web = load(config).web
+    except SiteFileError as e:
+        raise Refusal(f"{config}: {e}") from e
+    host = "127.0.0.1" if web.host in ("0.0.0.0", "") else web.host  # noqa: S104
+    return f"http://{host}:{web.port}"
+
+
+def _ask(url: str, body: dict[str, Any] | None = None) -> Any:
+    """The running manager's answer; Refusal with its own words, or that it does not answer."""
+    request = urllib.request.Request(url)  # noqa: S310 - the address is the user's own
+    if body is not None:
+        request.data = json.dumps(body).encode()
+        request.add_header("Content-Type", "application/json")
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+            return json.load(answer)
+    except urllib.error.HTTPError as e:
+        try:
+            words = json.load(e)["words"]
+        except (ValueError, KeyError, TypeError):
+            words = str(e)
+        raise Refusal(words) from e
+    except (OSError, ValueError) as e:
+        raise Refusal(
+            f"no manager answers at {url}: start one with `ievcc run`, or give --config or --url"
+        ) from e
+
+
+def main() -> None:
+    """The script."""
+    try:
+        app()
+    except Refusal as e:
+        print(f"ievcc: {e}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,63 @@
+"""The last hour of one site, a point a second, for plots. Everything older is in the store."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from manager.core.headroom import drawn_ma
+from manager.core.site import MAIN, House, Site
+
+KEPT_S = 3600
+STEP_MS = 1000
+
+
+def main_now(site: Site) -> dict[str, Any]:
+    """Limit, house, cars and all together on the main feeder in A, one number a phase."""
+    feeder = site.feeders[MAIN]
+    house = site.houses.get(MAIN) or House((0,) * feeder.phases)
+    return feeder_now(site, MAIN, house)
+
+
+def feeder_now(site: Site, name: str, house: House) -> dict[str, Any]:
+    """The same for any feeder."""
+    feeder = site.feeders[name]
+    cars = [0] * feeder.phases
+    for charger in site.chargers.values():
+        if name in site.above(charger.feeder):
+            readings = charger.readings[-1].current_ma if charger.readings else ()
+            for phase, ma in zip(charger.phases, readings, strict=False):
+                cars[phase] += ma
+    return {
+        "limit_a": [ma / 1000 for ma in feeder.limit_ma],
+        "house_a": [ma / 1000 for ma in house.current_ma],
+        "cars_a": [ma / 1000 for ma in cars],
+        "total_a": [(h + c) / 1000 for h, c in zip(house.current_ma, cars, strict=True)],
+    }
+
+
+class History:
+    """`points`, oldest first; currents in A on the phase nearest its limit, `t` in seconds UTC."""
+
+    def __init__(self) -> None:
+        self.points: deque[dict[str, Any]] = deque(maxlen=KEPT_S * 1000 // STEP_MS)
+        self._next_ms = 0
+
+    def sample(self, site: Site, now_ms: int, utc_ms: int) -> None:
+        """Take a point, if it is time for one."""
+        if now_ms < self._next_ms:
+            return
+        self._next_ms = now_ms + STEP_MS
+        now = main_now(site)
+        room = [limit - total for limit, total in zip(now["limit_a"], now["total_a"], strict=True)]
+        phase = room.index(min(room))
+        self.points.append(
+            {
+                "t": utc_ms / 1000,
+                "limit": now["limit_a"][phase],
+                "house": now["house_a"][phase],
+                "total": now["total_a"][phase],
+                "cars": {c.id: drawn_ma(c) / 1000 for c in site.chargers.values()},
+                "offers": {c.id: c.offer_a for c in site.chargers.values()},
+            }
+        )

@@ -1,0 +1,452 @@
+"""The manager in service: messages in, `decide`, messages out, everything kept.
+
+One asyncio loop. A message is checked, decided on and answered in the turn in which it comes; the
+disk is another thread's business, and the broker's acknowledgement follows the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+from manager import store as tables
+from manager.core import plain
+from manager.core.commands import Command, Note, Send
+from manager.core.decide import decide
+from manager.core.events import (
+    Announced,
+    Configured,
+    Event,
+    Offline,
+    Online,
+    Report,
+    Tick,
+)
+from manager.core.site import MAIN, Site, Window
+from manager.history import History
+from manager.mqtt import Arrival, Link
+from manager.presence import Presence, Verdict
+from manager.refusal import Refusal
+from manager.store import Row, Store
+from shared import protocol
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.25  # rises wait for a tick; leases need one a second
+_WORDS_BYTES = 96  # of a reply's words, by the table
+_ANSWERS_PER_S = 5  # to one device's bad messages; more are counted and not answered
+
+
+class Clock:
+    """The manager's two clocks: monotonic milliseconds for decisions, UTC for what is kept."""
+
+    def __init__(self, zone: tzinfo | None = None) -> None:
+        """`zone` of the site; None for this system's."""
+        self._zone = zone
+
+    def now_ms(self) -> int:
+        """Milliseconds since this system started; the same for a manager started again on it."""
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+    def utc_ms(self) -> int:
+        """Milliseconds since 1970."""
+        return time.time_ns() // 1_000_000
+
+    def minute_of_week(self, utc_s: int) -> int:
+        """Local; Monday 00:00 is 0."""
+        t = datetime.fromtimestamp(utc_s, UTC).astimezone(self._zone)
+        return t.weekday() * 1440 + t.hour * 60 + t.minute
+
+
+@dataclass(slots=True)
+class Peer:
+    """What the shell itself knows of a device: whom it talks to, not what it does."""
+
+    key: bytes | None
+    presence: Presence
+    sender: protocol.Sender
+    refused: Counter[str] = field(default_factory=Counter)
+    answers: float = _ANSWERS_PER_S
+    answered_at: float = 0.0
+
+
+class Manager:
+    """One site, running. `site` is always the newest; `events` the last things worth telling.
+
+    It begins with `site` as it was left; the settings are those of `file`, the site file's.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        store: Store,
+        file: Site,
+        *,
+        broker: tuple[str, int],
+        keys: Mapping[str, bytes | None],
+        open_door: bool,
+        username: str = "",
+        password: str = "",
+        clock: Clock | None = None,
+    ) -> None:
+        self.site = site
+        self.store = store
+        self.keys = keys
+        self.open_door = open_door
+        self.clock = clock or Clock()
+        name = file.settings.name
+        self.root = f"ievcc/{name}/"
+        self._file = file
+        self.by_hand: dict[str, Any] = store.site().get("by_hand", {})
+        self.started_ms = self.clock.now_ms()
+        self.boot = store.raise_boot()
+        self.peers: dict[str, Peer] = {}
+        self.refused: Counter[str] = Counter()
+        self.taken = 0  # messages
+        self.events: deque[dict[str, Any]] = deque(maxlen=200)
+        self.history = History()
+        self._news = asyncio.Event()
+        self._told: dict[
+            str, tuple[int, str]
+        ] = {}  # charger -> limit and reason last written down
+        for device, (boot, seq) in store.heard().items():
+            self._peer(device).presence.boot = boot
+            self._peer(device).presence.seq = seq
+        self.link = Link(
+            broker[0],
+            broker[1],
+            f"ievcc-manager-{name}",
+            [self.root + tail for tail in ("+/new", "+/up", "+/state")],
+            self.root + "manager/state",
+            self._arrived,
+            self._link_changed,
+            username,
+            password,
+        )
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        self._loop = asyncio.get_running_loop()
+        self.store.start()
+        self.apply(self._configured())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.link.run())
+                group.create_task(self._tick())
+        finally:
+            self._keep_site()
+
+    async def _tick(self) -> None:
+        due = self._loop.time()
+        while True:
+            utc_s = self.clock.utc_ms() // 1000
+            self.apply(Tick(self.clock.minute_of_week(utc_s), utc_s))
+            self.history.sample(self.site, self.clock.now_ms(), self.clock.utc_ms())
+            due = max(due + TICK_S, self._loop.time())
+            await asyncio.sleep(due - self._loop.time())
+
+    def apply(self, event: Event) -> None:
+        """Let the core decide on one event, and do what it says."""
+        now_ms = self.clock.now_ms()
+        self.site, commands = decide(self.site, event, now_ms)
+        rows: list[Row] = []
+        after: list[Send] = []
+        for command in commands:
+            self._do(command, rows, after)
+        if after:
+            # The core must find these leases again if we are started anew before they are over.
+            rows.append(self._site_row())
+            self.store.write(rows, self._on_loop(lambda: self._send_all(after)), now=True)
+        elif rows:
+            self.store.write(rows)
+        self._tell()
+
+    def _do(self, command: Command, rows: list[Row], after: list[Send]) -> None:
+        if isinstance(command, Note):
+            words = command.words or command.kind.replace("_", " ")
+            rows.append(self._note(command.kind, command.device, words))
+            return
+        if command.message["code"] == protocol.AVAILABLE_LOAD:
+            rows.extend(self._decision(command))
+        if command.keep_first or after:  # one that waits is not overtaken
+            after.append(command)
+        else:
+            self._send(command.device, command.message)
+
+    def _send_all(self, sends: list[Send]) -> None:
+        for send in sends:
+            self._send(send.device, send.message)
+
+    def _send(self, device: str, message: Mapping[str, Any]) -> None:
+        topic = f"{self.root}{device}/down"
+        try:
+            self.link.publish(topic, self._peer(device).sender.seal(topic, dict(message)))
+        except protocol.ProtocolError:
+            log.exception("cannot send to %s: %r", device, message)
+
+    async def news(self) -> None:
+        """Wait until something has happened."""
+        await self._news.wait()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    # What is set by hand while it runs.
+
+    def limit_by_hand(self, charger: str, limit_a: object) -> str:
+        """Limit a charger, or the site (""), to so many A; None takes it back. The answer in words.
+
+        Refusal for a charger that is not there or a limit that is none.
+        """
+        if charger:
+            self._known(charger)
+        limits: dict[str, int] = self.by_hand.setdefault("limits", {})
+        if limit_a is None:
+            limits.pop(charger, None)
+        elif type(limit_a) is int and 0 <= limit_a <= 200:
+            limits[charger] = limit_a
+        else:
+            raise Refusal("a limit is a whole number of amperes, 0 to 200")
+        self._set_by_hand()
+        whose = charger or "the site"
+        return f"{whose} {'has no limit by hand' if limit_a is None else f'may have {limit_a} A'}"
+
+    def set_priority(self, charger: str, number: object) -> str:
+        """Serve a charger before those of a higher number (0 to 9). Refusal as above."""
+        self._known(charger)
+        if type(number) is not int or not 0 <= number <= 9:
+            raise Refusal("a priority is a whole number, 0 (first) to 9")
+        self.by_hand.setdefault("priorities", {})[charger] = number
+        self._set_by_hand()
+        return f"{charger} has priority {number}"
+
+    def _known(self, charger: str) -> None:
+        if charger not in self.site.chargers:
+            names = ", ".join(self.site.chargers) or "none has announced itself yet"
+            raise Refusal(f"no charger {charger}; there is {names}")
+
+    def _set_by_hand(self) -> None:
+        self.store.write([(tables.SITE, ("by_hand", json.dumps(self.by_hand)))])
+        self.apply(self._configured())
+
+    def _configured(self) -> Configured:
+        """The site file's settings with what was set by hand on top; never above the site file."""
+        settings = self._file.settings
+        limits: dict[str, int] = self.by_hand.get("limits", {})
+        whole = [Window(0, 7 * 1440, a, scope) for scope, a in limits.items() if scope]
+        main = self._file.feeders[MAIN]
+        if "" in limits:
+            least = tuple(min(ma, limits[""] * 1000) for ma in main.limit_ma)
+            main = replace(main, limit_ma=least)
+        return Configured(
+            settings=replace(settings, windows=(*settings.windows, *whole)),
+            feeders={**self._file.feeders, MAIN: main},
+            places=self._file.places,
+            priorities={**self._file.priorities, **self.by_hand.get("priorities", {})},
+        )
+
+    # What comes in.
+
+    def _arrived(self, arrival: Arrival) -> None:
+        rows: list[Row] = []
+        try:
+            device, _, kind = arrival.topic.removeprefix(self.root).partition("/")
+            if kind == "state":
+                self._state(device, arrival.data)
+            elif arrival.retained:
+                # Nothing a device says is to be kept by the broker; what is, is somebody's replay.
+                self._refuse(device, "retained", "", rows)
+            elif kind == "new":
+                self._announced(device, arrival, rows)
+            elif kind == "up":
+                self._reported(device, arrival, rows)
+        finally:
+            self.store.write(rows, self._on_loop(lambda: self.link.acknowledge(arrival)))
+
+    def _state(self, device: str, data: bytes) -> None:
+        peer = self.peers.get(device)
+        if peer is None:
+            return
+        if data == b"offline":
+            peer.presence.offline(self.clock.now_ms())
+            self.apply(Offline(device))
+        elif data == b"online":
+            self.apply(Online(device))
+
+    def _announced(self, place: str, arrival: Arrival, rows: list[Row]) -> None:
+        topic = protocol.HELLO if place == "hello" else f"{place}/new"
+        try:
+            message = protocol.decode(arrival.data)
+        except protocol.ProtocolError as e:
+            self._refuse(e.sender, e.what, str(e), rows, answer=protocol.BAD_CODE)
+            return
+        device = message.get("id", "")
+        if not device:
+            # Whose it is nobody knows: on a counter's topic its answer goes there, else nowhere.
+            who = "" if place == "hello" else place
+            self._refuse(who, "code", "Invalid Message: message code", rows, protocol.BAD_CODE)
+            return
+        if self._admitted(device, arrival, message, rows):
+            self.apply(Announced(topic, message))
+
+    def _reported(self, device: str, arrival: Arrival, rows: list[Row]) -> None:
+        try:
+            message = protocol.decode(arrival.data)
+        except protocol.ProtocolError as e:
+            answer = protocol.BAD_CODE if e.what == "code" else protocol.BAD_MESSAGE
+            self._refuse(device, e.what, str(e), rows, answer)
+            return
+        if not self._admitted(device, arrival, message, rows):
+            return
+        self.apply(Report(device, message))
+        rows.extend(self._reading(device, message))
+
+    def _admitted(
+        self, device: str, arrival: Arrival, message: dict[str, Any], rows: list[Row]
+    ) -> bool:
+        """Whether the message is new, unaltered, and of the one board that bears the name."""
+        if device not in self.keys and not self.open_door:
+            words = f"{device} is not on the list of devices: add it with its key to the site file"
+            self._refuse(device, "stranger", words, rows, protocol.REFUSED)
+            return False
+        peer = self._peer(device)
+        try:
+            if peer.key:
+                protocol.check(peer.key, arrival.topic, arrival.data)
+        except protocol.ProtocolError as e:
+            self._refuse(device, "signature", str(e), rows, protocol.REFUSED, message)
+            return False
+        presence = peer.presence
+        verdict = presence.judge(message["boot"], message["seq"], self.clock.now_ms())
+        if verdict in (Verdict.FRESH, Verdict.RESTARTED):
+            self.taken += 1
+            rows.append((tables.HEARD, (device, presence.boot, presence.seq)))
+            return True
+        if verdict is Verdict.WAIT:
+            self._ask(device, presence)
+        elif verdict is Verdict.TWIN or message["boot"] != presence.boot:
+            words = f"{device} already runs (start {presence.boot}): give this board another name"
+            self._refuse(device, verdict.value, words, rows, protocol.REFUSED, message)
+        else:
+            self._refuse(device, verdict.value, "", rows)
+        return False
+
+    def _ask(self, device: str, presence: Presence) -> None:
+        """Have the board that was there first speak, if it is still there."""
+        answers = {"re_boot": presence.boot, "re_seq": presence.seq}
+        self._send(device, {"code": protocol.CONFIG_GET, "name": "id", **answers})
+
+    def _refuse(
+        self,
+        device: str,
+        what: str,
+        words: str,
+        rows: list[Row],
+        answer: int = protocol.OK,
+        message: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Count a message that was not taken, and tell its sender why if there is one to tell."""
+        self.refused[what] += 1
+        if not protocol.is_device_name(device):
+            return
+        known = device in self.peers or device in self.keys
+        if not known and len(self.peers) >= _PEERS_MAX:
+            return  # a flood of made-up names: counted above, and no memory spent on each
+        peer = self._peer(device)
+        peer.refused[what] += 1
+        now = self._loop.time()
+        earned = (now - peer.answered_at) * _ANSWERS_PER_S
+        peer.answers = min(_ANSWERS_PER_S, peer.answers + earned)
+        peer.answered_at = now
+        if peer.answers < 1:
+            return
+        peer.answers -= 1
+        if words or what != Verdict.REPLAY.value:
+            rows.append(self._note("refused", device, words or f"a {what} message"))
+        if answer != protocol.OK:
+            boot, seq = peer.presence.boot, peer.presence.seq
+            if message is not None:
+                boot, seq = message["boot"], message["seq"]
+            reply = {"code": protocol.REPLY, "result": answer, "words": words[:_WORDS_BYTES]}
+            self._send(device, {**reply, "re_boot": boot, "re_seq": seq})
+
+    def _peer(self, device: str) -> Peer:
+        peer = self.peers.get(device)
+        if peer is None:
+            key = self.keys.get(device)
+            sender = protocol.Sender(key, self.boot)
+            peer = self.peers[device] = Peer(key, Presence(signed=key is not None), sender)
+        return peer
+
+    # What is kept.
+
+    def _reading(self, device: str, message: Mapping[str, Any]) -> list[Row]:
+        if message["code"] not in (protocol.COUNTER_LOAD, protocol.CHARGER_LOAD):
+            return []
+        at_ms = self.clock.utc_ms() - message["age_ms"]
+        rows: list[Row] = []
+        lists = ("current_ma", "voltage_dv", "power_w", "energy_wh")
+        pf = message.get("pf_pct", ())
+        for i in range(min(len(message[name]) for name in lists)):
+            values = (
+                device,
+                message["boot"],
+                message["seq"],
+                at_ms,
+                i + 1,
+                *(message[name][i] for name in lists),
+                pf[i] if i < len(pf) else None,
+                message.get("freq_mhz"),
+                message.get("suspect", 0),
+                message.get("session"),
+                message.get("session_wh"),
+            )
+            rows.append((tables.READING, values))
+        return rows
+
+    def _decision(self, send: Send) -> list[Row]:
+        limit_a, kind = send.message["limit_a"], send.message["reason"]
+        if self._told.get(send.device) == (limit_a, kind):
+            return []
+        self._told[send.device] = (limit_a, kind)
+        charger = self.site.chargers.get(send.device)
+        words = charger.reason.words() if charger else kind
+        now = self.clock.utc_ms()
+        return [(tables.DECISION, (now, send.device, limit_a, send.message["lease"], kind, words))]
+
+    def _note(self, kind: str, device: str, words: str) -> Row:
+        now = self.clock.utc_ms()
+        self.events.append({"at_ms": now, "kind": kind, "device": device, "words": words})
+        log.info("%s%s: %s", kind, f" {device}" if device else "", words)
+        return (tables.EVENT, (now, kind, device, words))
+
+    def _site_row(self) -> Row:
+        return (tables.SITE, ("site", json.dumps(plain.site_to_plain(self.site))))
+
+    def _keep_site(self) -> None:
+        self.store.write([self._site_row()], now=True)
+
+    def _link_changed(self, connected: bool) -> None:
+        words = "connected to the broker" if connected else "the broker is gone"
+        self.store.write([self._note("broker", "", words)])
+        self._tell()
+
+    def _on_loop(self, call: Callable[[], None]) -> Callable[[], None]:
+        """The same call, to be made from another thread."""
+
+        def later() -> None:
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(call)
+
+        return later
+
+
+_PEERS_MAX = 5000

@@ -1,0 +1,92 @@
+"""`ievcc run`: a manager made from its site file, with its store, its page and its broker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from manager import broker
+from manager.core import plain
+from manager.core.site import Site
+from manager.refusal import Refusal
+from manager.run import Clock, Manager
+from manager.site_file import SiteFileError, load
+from manager.store import Store, StoreError
+from manager.web import app as web
+
+log = logging.getLogger(__name__)
+
+
+def serve(path: Path, *, verbose: bool) -> None:
+    """Run the manager until SIGTERM or Ctrl-C; Refusal says why it cannot."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        file = load(path)
+    except SiteFileError as e:
+        raise Refusal(f"{path}: {e}") from e
+    here = path.resolve().parent
+    store = Store(here / file.store)
+    own = None
+    try:
+        host, port = file.broker.host, file.broker.port
+        name = "the broker"
+        if not port:
+            own = broker.start(here / "broker")
+            host, port, name = own.host, own.port, own.name
+        sock = web.listen(file.web.host, file.web.port)
+        manager = Manager(
+            kept_site(store, file.site, Clock().now_ms()),
+            store,
+            file.site,
+            broker=(host, port),
+            keys={d.id: d.key or None for d in file.devices.values()},
+            open_door=file.open,
+            username=file.broker.username,
+            password=file.broker.password,
+            clock=Clock(ZoneInfo(file.timezone) if file.timezone else None),
+        )
+        shown, number = sock.getsockname()[:2]
+        print(f"{file.site.settings.name}: {name} at {host}:{port}", flush=True)
+        print(f"page: http://{shown}:{number}/", flush=True)
+        asyncio.run(_until_told(manager, sock))
+    finally:
+        store.close()
+        if own is not None:
+            own.stop()
+
+
+def kept_site(store: Store, fresh: Site, now_ms: int) -> Site:
+    """The site as it was left; as the site file says if it never ran. StoreError if unreadable."""
+    kept = store.site().get("site")
+    if kept is None:
+        return fresh
+    try:
+        return plain.site_from_plain(kept, now_ms)
+    except plain.PlainError as e:
+        raise StoreError(f"{store.path}: {e}; move it away to start anew") from e
+
+
+async def _until_told(manager: Manager, sock: socket.socket) -> None:
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    serving = asyncio.create_task(manager.run())
+    page = asyncio.create_task(web.serve(manager, sock))
+    waiting: asyncio.Task[Any] = asyncio.create_task(told.wait())
+    tasks: tuple[asyncio.Task[Any], ...] = (serving, page, waiting)
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        if not task.cancelled() and (e := task.exception()) is not None:
+            raise e

@@ -1,0 +1,53 @@
+"""The state of a site as a table for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+
+def amps(values: list[float]) -> str:
+    """Currents in A, one a phase."""
+    return " / ".join(f"{a:.1f}" for a in values) or "–"
+
+
+def picture(state: dict[str, Any]) -> RenderableType:
+    """Feeders, meters and chargers, each charger with why it has what it has."""
+    link = "" if state["broker"]["connected"] else "  no MQTT broker"
+    parts: list[RenderableType] = [
+        Text.assemble((state["name"], "bold"), f"  policy {state['policy']}", (link, "red"))
+    ]
+    feeders = Table("feeder", "limit A", "house A", "cars A", "total A", "", box=None)
+    for f in state["feeders"]:
+        pairs = zip(f["total_a"], f["limit_a"], strict=True)
+        over = any(total > limit for total, limit in pairs)
+        feeders.add_row(
+            f["name"],
+            amps(f["limit_a"]),
+            amps(f["house_a"]),
+            amps(f["cars_a"]),
+            Text(amps(f["total_a"]), "red bold" if over else "bold"),
+            Text(f["known_words"], "dim" if f["known"] == "measured" else "yellow"),
+        )
+    parts.append(feeders)
+    meters = Table("meter", "A", "", box=None)
+    for m in state["meters"]:
+        there = "" if m["online"] else ", offline"
+        meters.add_row(m["id"], amps(m["current_a"]), Text(m["age_words"] + there, "dim"))
+    if state["meters"]:
+        parts.append(meters)
+    chargers = Table("charger", "offer A", "draws A", "car", "why", box=None)
+    for c in state["chargers"]:
+        car = c["state_words"] + ("" if c["online"] else ", offline")
+        if c["faults"]:
+            car += f", fault: {', '.join(c['faults'])}"
+        drawn = f"{c['drawn_a']:.1f}"
+        chargers.add_row(c["id"], str(c["offer_a"]), drawn, car, c["reason"]["words"])
+    if state["chargers"]:
+        parts.append(chargers)
+    else:
+        parts.append(Text("no charger has announced itself yet", "dim"))
+    return Group(*parts)

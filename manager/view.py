@@ -1,0 +1,145 @@
+"""What people and programs are shown of a running manager: one plain dict.
+
+For the page, the command line and whoever asks /api/state. Currents in A, times in ms, everything
+already in words too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from manager.core.headroom import drawn_ma
+from manager.core.site import Charger, House, Meter, Site
+from manager.history import feeder_now
+
+if TYPE_CHECKING:
+    from manager.run import Manager
+
+_STATES = {
+    "": "not heard of yet",
+    "A1": "no car",
+    "A2": "no car",
+    "B1": "car plugged in, nothing offered",
+    "B2": "car plugged in",
+    "C1": "car ready, nothing offered",
+    "C2": "charging",
+    "D1": "car ready (ventilation), nothing offered",
+    "D2": "charging (ventilation)",
+    "E1": "control pilot shorted",
+    "E2": "control pilot shorted",
+    "F1": "out of service",
+    "F2": "out of service",
+}
+_KNOWN = {
+    "measured": "house measured",
+    "silent": "the meter is silent: reckoning with what the house seldom exceeds at this hour",
+    "lost": "the meter is lost: reckoning with the most the house may draw",
+    "unmeasured": "no meter: reckoning with the most the house may draw",
+}
+_ROLES = {
+    "house": "the house without the cars",
+    "grid": "house and cars together",
+    "solar": "what the sun gives",
+    "feeder": "one cable with all on it",
+}
+
+
+def state(manager: Manager) -> dict[str, Any]:
+    """Everything, as JSON can carry it."""
+    site, now_ms = manager.site, manager.clock.now_ms()
+    return {
+        "at_ms": manager.clock.utc_ms(),
+        "name": site.settings.name,
+        "policy": site.settings.policy,
+        "update_interval_ms": site.settings.update_interval_ms,
+        "uptime_s": (now_ms - manager.started_ms) // 1000,
+        "boot": manager.boot,
+        "broker": {
+            "connected": manager.link.connected,
+            "host": manager.link.host,
+            "port": manager.link.port,
+        },
+        "store": manager.store.trouble or "ok",
+        "taken": manager.taken,
+        "refused": dict(manager.refused),
+        "feeders": [_feeder(site, name) for name in site.feeders],
+        "meters": [_meter(m, now_ms, manager) for m in site.meters.values()],
+        "chargers": [_charger(c, now_ms, manager) for c in site.chargers.values()],
+        "events": list(manager.events)[::-1][:30],
+    }
+
+
+def _feeder(site: Site, name: str) -> dict[str, Any]:
+    feeder = site.feeders[name]
+    house = site.houses.get(name) or House((0,) * feeder.phases)
+    left = site.headroom_ma.get(name, ())
+    return {
+        "name": name,
+        "parent": feeder.parent,
+        **feeder_now(site, name, house),
+        "headroom_a": [ma / 1000 for ma in left],
+        "known": house.grade,
+        "known_words": _KNOWN.get(house.grade, house.grade),
+    }
+
+
+def _refused(manager: Manager, device: str) -> dict[str, int]:
+    peer = manager.peers.get(device)
+    return dict(peer.refused) if peer else {}
+
+
+def _meter(meter: Meter, now_ms: int, manager: Manager) -> dict[str, Any]:
+    newest = meter.readings[-1] if meter.readings else None
+    age_ms = now_ms - newest.at_ms if newest else None
+    return {
+        "id": meter.id,
+        "kind": "meter",
+        "role": meter.role,
+        "role_words": _ROLES.get(meter.role, meter.role),
+        "feeder": meter.feeder,
+        "online": meter.online,
+        "state": meter.state,
+        "model": meter.model,
+        "firmware": meter.firmware,
+        "current_a": [ma / 1000 for ma in newest.current_ma] if newest else [],
+        "age_ms": age_ms,
+        "age_words": "no reading yet" if age_ms is None else f"{age_ms / 1000:.1f} s ago",
+        "boot": meter.boot,
+        "refused": _refused(manager, meter.id),
+    }
+
+
+def _charger(charger: Charger, now_ms: int, manager: Manager) -> dict[str, Any]:
+    newest = charger.readings[-1] if charger.readings else None
+    return {
+        "id": charger.id,
+        "kind": "charger",
+        "order": charger.order,
+        "counter": charger.counter,
+        "feeder": charger.feeder,
+        "phases": [p + 1 for p in charger.phases],
+        "min_a": charger.min_a,
+        "max_a": charger.max_a,
+        "failsafe_a": charger.failsafe_a,
+        "online": charger.online,
+        "heard_ms_ago": now_ms - charger.heard_ms,
+        "state": charger.state,
+        "state_words": _STATES.get(charger.state, charger.state),
+        "mode": charger.mode,
+        "faults": list(charger.faults),
+        "offer_a": charger.offer_a,
+        "limit_a": charger.limit_a,
+        "target_a": charger.target_a,
+        "worst_a": charger.worst_a,
+        "drawn_a": drawn_ma(charger) / 1000,
+        "current_a": [ma / 1000 for ma in newest.current_ma] if newest else [],
+        "session_wh": charger.session_wh,
+        "lease": charger.number,
+        "lease_left_ms": max(0, charger.until_ms - now_ms),
+        "priority": charger.priority,
+        "reason": charger.reason.plain(),
+        "model": charger.model,
+        "firmware": charger.firmware,
+        "boot": charger.boot,
+        "refused": _refused(manager, charger.id),
+    }
