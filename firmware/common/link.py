@@ -320,7 +320,8 @@ class Link:
     def _publish(self, topic: bytes, data: bytes, retain: bool) -> None:
         client = self._client
         if client.pid >= 65535:
-            client.pid = 0  # 16 bits on the wire, and umqtt would wait for the acknowledgement of number 65536
+            # 16 bits on the wire: umqtt would wait for the acknowledgement of number 65536.
+            client.pid = 0
         self._socket.begin()
         client.publish(topic, data, retain, 1)
         self._spoke = ticks_ms()

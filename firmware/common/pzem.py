@@ -101,7 +101,8 @@ def jump(old: Reading, new: Reading, passed_ms: int) -> str:
 
 
 class Pzem:
-    """One device on a bus. `address`: 1 to 247, or GENERAL when it is alone on the line."""
+    """One device on a bus. `address`: 1 to 247, or GENERAL when it is alone on the line: it is then
+    asked for its address first, so that its readings can be told from another device's."""
 
     def __init__(self, bus: "Any", address: int = GENERAL) -> None:
         self.bus = bus
@@ -110,6 +111,10 @@ class Pzem:
 
     def ask(self, now_ms: int) -> None:
         """Ask for a reading; the bus must be `quiet` and not `waiting`."""
+        if self.address == GENERAL:
+            body = bytes((GENERAL, READ_HOLDING, 0, _ADDRESS_REGISTER, 0, 1))
+            self.bus.ask(body, bytes((GENERAL, READ_HOLDING, 2)), 7, now_ms)
+            return
         self._turn = (self._turn + 1) % len(_COUNTS)
         count = _COUNTS[self._turn]
         head = bytes((self.address, READ_INPUT, 2 * count))
@@ -118,9 +123,16 @@ class Pzem:
         )
 
     def answer(self, now_ms: int) -> Reading | None:
-        """The reading, None while it is still to come, ModbusError if it will not."""
+        """The reading, ModbusError if there will be none; None while it is still to come, and once
+        after the device has told its address, when the bus is no longer `waiting`."""
         whole = self.bus.answer(now_ms)
-        return None if whole is None else parse(whole, self.bus.asked)
+        if whole is None:
+            return None
+        if self.address != GENERAL:
+            return parse(whole, self.bus.asked)
+        if not whole[3] and 1 <= whole[4] <= 247:
+            self.address = whole[4]
+        return None
 
     def settings(self) -> "tuple[int, int]":
         """(alarm threshold in W, address); waits for the answer."""

@@ -6,7 +6,7 @@ from firmware.common.modbus import Bus
 from firmware.common.portal import Portal
 from firmware.common.ticks import sleep_ms, ticks_diff, ticks_ms
 from firmware.energy_meter import board
-from firmware.energy_meter.meter import Phase, Reader
+from firmware.energy_meter.meter import Reader
 
 try:
     from typing import Any  # for type checkers; the boards have no typing

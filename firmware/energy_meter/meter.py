@@ -71,6 +71,8 @@ class Reader:
         try:
             reading = phase.pzem.answer(now_ms)
             if reading is None:
+                if not self.bus.waiting:
+                    self._asking = None  # it has told its address
                 return False
         except ModbusError as e:
             reading = None
@@ -91,6 +93,8 @@ class Reader:
         if ticks_diff(now_ms, since) > _LOST_MS:
             phase.lost = True
             phase.reading = None
+            if len(self.phases) == 1:
+                phase.pzem.address = GENERAL  # another one may have been put in its place
         return False
 
 
