@@ -36,10 +36,10 @@ _EPOCH_MS = 946_684_800_000
 class Places(Protocol):
     """What the fold must know; the worker answers from memory, or from the database once."""
 
-    def site(self, name: str) -> tuple[int, bytes] | None:
+    def site(self, name: str, /) -> tuple[int, bytes] | None:
         """The number and key of a site; None for one nobody knows."""
 
-    def device(self, site: int, name: str) -> tuple[int, cleanse.Device]:
+    def device(self, site: int, name: str, /) -> tuple[int, cleanse.Device]:
         """The number and state of a device of a site; made if it is new."""
 
 
