@@ -1,0 +1,5 @@
+"""`python -m manager` is `ievcc`."""
+
+from manager.cli import main
+
+main()
