@@ -70,7 +70,7 @@ class Meter:
 
     name: str = "Counter-1"
     role: str = "grid"
-    poll_ms: int = 1000
+    poll_ms: int = 200
     lag_ms: int = 0
 
 
@@ -380,7 +380,7 @@ def _meter(table: _Table) -> Meter:
     made = Meter(
         name=name,
         role=table.text("role", "grid", ("house", "grid")),
-        poll_ms=round(table.number("poll_s", 1, 0.1, 3600) * 1000),
+        poll_ms=round(table.number("poll_s", 0.2, 0.1, 3600) * 1000),
         lag_ms=round(table.number("lag_s", 0, 0, 600) * 1000),
     )
     table.done()

@@ -8,6 +8,7 @@ decoded.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +30,46 @@ _MEASURE_MS = 1_000
 _THRESHOLD_MA = 200
 
 Deliver = Callable[[str, bytes], None]
-DrawsNow = Callable[[], tuple[int, ...]]
+
+
+class Circuit:
+    """A measuring circuit as slow as a PZEM-004T: it shows a step not before 1.0 s, wholly after 2.65 s.
+
+    What it shows is the mean of what there was between these two ages.
+    """
+
+    EARLIEST_MS = 1_000
+    LATEST_MS = 2_650
+
+    def __init__(self, phases: int) -> None:
+        self._changes: deque[tuple[int, tuple[int, ...]]] = deque([(0, (0,) * phases)])
+
+    def put(self, at_ms: int, amps: tuple[int, ...]) -> None:
+        """So much flows from `at_ms` on, mA on each phase."""
+        changes = self._changes
+        if changes[-1][1] == amps:
+            return
+        while len(changes) > 1 and changes[1][0] <= at_ms - self.LATEST_MS:
+            changes.popleft()
+        changes.append((at_ms, amps))
+
+    def shows(self, now_ms: int) -> tuple[int, ...]:
+        """What it shows now."""
+        changes = self._changes
+        end_ms = now_ms - self.EARLIEST_MS
+        while len(changes) > 1 and changes[1][0] <= now_ms - self.LATEST_MS:
+            changes.popleft()
+        if len(changes) == 1:
+            return changes[0][1]
+        begin_ms = now_ms - self.LATEST_MS
+        sums = [0] * len(changes[0][1])
+        for n, (at_ms, amps) in enumerate(changes):
+            until_ms = changes[n + 1][0] if n + 1 < len(changes) else end_ms
+            share = min(until_ms, end_ms) - max(at_ms, begin_ms)
+            if share > 0:
+                for p, ma in enumerate(amps):
+                    sums[p] += ma * share
+        return tuple(round(total / (end_ms - begin_ms)) for total in sums)
 
 
 class Device:
@@ -105,13 +145,13 @@ class MeterBox(Device):
         clock: Clock,
         wire: Wire,
         key: bytes,
-        reads: DrawsNow,
+        circuit: Circuit,
     ) -> None:
         super().__init__(spec.name, root, clock, wire, key)
         self.spec = spec
         self.phases = phases
         self.silent = False
-        self._reads = reads
+        self._circuit = circuit
         self._told: tuple[int, ...] = ()
         self._told_ms = -1_000_000
         self._status_ms = -1_000_000
@@ -141,7 +181,7 @@ class MeterBox(Device):
                 "code": protocol.COUNTER_STATUS, "state": "ok", "faults": [],
                 "rejected": self.rejected, "uptime_s": self.uptime_s,
             })  # fmt: skip
-        amps = self._reads()
+        amps = self._circuit.shows(now_ms)
         for p, ma in enumerate(amps):
             self._energy_mwh[p] += ma * VOLTS * self.spec.poll_ms / 3_600_000
         if self.spec.lag_ms:
@@ -195,6 +235,7 @@ class ChargerBox(Device):
         self._session_mas = 0.0
         self._next_ms = -1
         self._wire_amps: tuple[int, ...] = (0,) * spec.phases
+        self._circuit = Circuit(spec.phases)
 
     def start(self) -> None:
         super().start()
@@ -331,6 +372,7 @@ class ChargerBox(Device):
         if amps != self._wire_amps:
             now_ms = self.clock.now_ms
             self._wire_amps = amps
+            self._circuit.put(now_ms, amps)
             self._changed_ms = now_ms
             self.drew(amps)
 
@@ -375,7 +417,7 @@ class ChargerBox(Device):
         self._measured_ms = now_ms
         self._energy_mas += sum(self._own) * (now_ms - self._energy_at) / 1000
         self._energy_at = now_ms
-        self._own = self._wire_amps
+        self._own = self._circuit.shows(now_ms)
         changed = any(
             abs(new - old) >= _THRESHOLD_MA
             for new, old in zip(self._own, self._told_own, strict=True)

@@ -18,7 +18,7 @@ from simulator.scenario import Car as CarSpec
 from simulator.scenario import Scenario, SiteEvent
 from simulator.scenario_car import Car
 from simulator.scenario_clock import Clock, Wire
-from simulator.scenario_devices import ChargerBox, Device, MeterBox
+from simulator.scenario_devices import ChargerBox, Circuit, Device, MeterBox
 from simulator.scenario_house import draws
 from simulator.scenario_record import Record
 from simulator.scenario_site import restored, site_of
@@ -124,9 +124,10 @@ class Building:
         self.record = Record(scenario)
         self.house_ma: tuple[int, ...] = (0,) * scenario.phases
         self.cars_ma: dict[str, tuple[int, ...]] = {}
+        self.circuit = Circuit(scenario.phases)
         self.meter = MeterBox(
             scenario.meter, scenario.phases, ROOT, self.clock, self.wire,
-            _key(scenario.meter.name), self._metered,
+            _key(scenario.meter.name), self.circuit,
         )  # fmt: skip
         self.chargers = {
             c.name: ChargerBox(c, scenario.meter.name, ROOT, self.clock, self.wire, _key(c.name))
@@ -179,16 +180,19 @@ class Building:
 
         def change() -> None:
             self.house_ma = amps
+            self._flows()
             self.record.house_draws(self.clock.now_ms, amps)
             self._house(steps)
 
         self.clock.at(at_ms, change)
 
-    def _metered(self) -> tuple[int, ...]:
-        if self.scenario.meter.role == "house":
-            return self.house_ma
-        cars = self.cars_ma.values()
-        return tuple(ma + sum(c[p] for c in cars) for p, ma in enumerate(self.house_ma))
+    def _flows(self) -> None:
+        """What flows through the meter has changed."""
+        amps = self.house_ma
+        if self.scenario.meter.role == "grid":
+            cars = self.cars_ma.values()
+            amps = tuple(ma + sum(c[p] for c in cars) for p, ma in enumerate(amps))
+        self.circuit.put(self.clock.now_ms, amps)
 
     def _listen(self, name: str, box: ChargerBox) -> None:
         wiring = box.spec.wiring
@@ -198,6 +202,7 @@ class Building:
             for phase, ma in zip(wiring, amps, strict=True):
                 spread[phase - 1] = ma
             self.cars_ma[name] = tuple(spread)
+            self._flows()
             self.record.car_draws(self.clock.now_ms, name, tuple(spread))
             self._wanting(name)
 
