@@ -59,10 +59,14 @@ from typing import Annotated, Any
 import typer
 
 from simulator.installation import BenchError, Installation
+from simulator.pzem_slave import Line, Pzem
+from simulator.rom import kept
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIMS = Path(__file__).resolve().parent / "boards"
 HEAP = {"energy_meter": "38wk", "charger": "100wk"}
+# The unix port's `w` scales by its word: the room that the same objects take on a 32-bit chip.
+HEAP_BYTES = {kind: int(heap[:-2]) * 1024 * 2 for kind, heap in HEAP.items()}
 CHIP = {"energy_meter": "esp8266", "charger": "esp32"}
 _BOOT_DELAY_S = 0.1  # from power-on to boot.py; a real chip takes a little longer
 _RECORD = struct.Struct("<BBHII")
@@ -141,6 +145,7 @@ class Board:
         self._child: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._uart_fd: int | None = None
+        self.meters: Line | None = None  # the charger's own meters, where no --uart names others
         self._work = Path(tempfile.mkdtemp(prefix="ievcc-board-"))
         self._clients: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.get_event_loop()
@@ -166,6 +171,11 @@ class Board:
         self._fill_flash()
         if self.uart is not None:
             self._uart_fd = open_line(self.uart)
+        elif self.kind == "charger":
+            phases = self.config.get("phases", 1)
+            self.meters = Line([Pzem(address) for address in range(1, 1 + int(phases))])
+            self._uart_fd = open_line(self.meters.open())
+            self._measure()
         for port in (80, 53):
             self.ports[port] = _free_port(socket.SOCK_DGRAM if port == 53 else socket.SOCK_STREAM)
         if self.bench_path is not None:
@@ -198,6 +208,31 @@ class Board:
             for thing in frozen.iterdir():
                 (lib / thing.name).symlink_to(thing)
         (self._work / "state").mkdir()
+
+    def _rom(self) -> Path:
+        """What costs a board no heap, because it lies in its flash and is read in place."""
+        parts = {"sim": SHIMS, "lib/shared": ROOT / "shared", "lib/firmware": ROOT / "firmware"}
+        frozen = ROOT / ".deps"
+        if frozen.is_dir():
+            parts |= {f"lib/{thing.name}": thing for thing in frozen.iterdir()}
+        return kept(parts, ROOT / "build" / "boards")
+
+    def _shims(self, rom: Path, env: dict[str, str]) -> int:
+        """Bytes of heap that the shims take: on a board they are C, so they come on top of its
+        heap. Measured once for each image."""
+        note = rom.with_name(f"{rom.stem}-{self.kind}.shims")
+        if not note.exists():
+            ask = {**env, "BOARD_MEASURE": "1"}
+            ask.pop("BOARD_CHANNEL", None)
+            ask.pop("BOARD_UART_FD", None)
+            command = [sys.executable, str(ROOT / "simulator" / "rom.py"), str(rom)]
+            command += ["-X", "heapsize=1M", str(SHIMS / "boot.py")]
+            run = subprocess.run(command, env=ask, capture_output=True, text=True, check=False)
+            words = run.stdout.split()
+            if words[:1] != ["shims"]:
+                raise BoardError(f"the shims do not start: {run.stdout}{run.stderr}")
+            note.write_text(words[1])
+        return int(note.read_text())
 
     def _take_socket_path(self) -> None:
         path = self.bench_path
@@ -260,12 +295,11 @@ class Board:
     def _launch(self, env: dict[str, str], fds: list[int]) -> subprocess.Popen[bytes]:
         """Start the interpreter on boot.py, with what it prints coming here."""
         if self.interpreter:
-            command = [
-                self.interpreter,
-                "-X",
-                f"heapsize={HEAP[self.kind]}",
-                str(SHIMS / "boot.py"),
-            ]
+            rom = self._rom()
+            env["BOARD_ROM"] = ""  # simulator.rom puts the address here
+            command = [sys.executable, str(ROOT / "simulator" / "rom.py"), str(rom)]
+            command += ["-X", f"heapsize={HEAP_BYTES[self.kind] + self._shims(rom, env)}"]
+            command += [str(SHIMS / "boot.py")]
         else:
             command = [sys.executable, str(SHIMS / "cpython.py")]
         out_read, out_write = os.pipe()
@@ -346,6 +380,17 @@ class Board:
             self._dog.cancel()
         if self.wdt_ms:
             self._dog = self._loop.call_later(self.wdt_ms / 1000 / self.speed, self._bite)
+
+    def _measure(self) -> None:
+        """Show the charger's own meters what flows: they sit before the contactor."""
+        if self.meters is None:
+            return
+        here = self.installation
+        for pzem, ma in zip(self.meters.pzems, here.meter_ma() + [0, 0], strict=False):
+            # Below 80 V the module has no supply of its own.
+            pzem.powered = here.mains_dv >= 800
+            if (pzem.true.voltage_dv, pzem.true.current_ma) != (here.mains_dv, ma):
+                pzem.set(voltage_dv=here.mains_dv, current_ma=ma, pf_pct=99)
 
     # -- records
 
@@ -450,6 +495,7 @@ class Board:
     def _changed(self) -> None:
         """Something moved: tell the board, tell those who watch, and look again when more is due."""
         self._tell()
+        self._measure()
         self._schedule()
         line = self.line()
         key = json.dumps({k: v for k, v in line.items() if k != "t_ms"})
@@ -584,6 +630,8 @@ class Board:
         if self._uart_fd is not None:
             os.close(self._uart_fd)
             self._uart_fd = None
+        if self.meters is not None:
+            self.meters.close()
         shutil.rmtree(self._work, ignore_errors=True)
         self.stopped.set()
 

@@ -15,13 +15,14 @@ import vfs
 _root, _lib, _sim = uos.getenv("BOARD_ROOT"), uos.getenv("BOARD_LIB"), uos.getenv("BOARD_SIM")
 _flash, _console = uos.getenv("BOARD_FLASH"), uos.getenv("BOARD_CONSOLE")
 _mounts = (("/", _root), ("/frozen" if _flash else "/lib", _lib), ("/sim", _sim), ("/host", "/"))
-_systems = [(at, vfs.VfsPosix(path)) for at, path in _mounts]
+_rom = uos.getenv("BOARD_ROM")
+# With a ROM partition /lib is the flash's own: what lies there comes before the partition.
+_systems = [(at, vfs.VfsPosix(path)) for at, path in _mounts if not (_rom and at == "/lib")]
 if _flash:
     import flash_file
 
     _path, _size = _flash.rsplit(":", 1)
     _systems[0] = ("/", flash_file.littlefs(_path, int(_size)))
-_rom = uos.getenv("BOARD_ROM")
 if _rom:
     # Outside the heap, as a board's flash is: see simulator/rom.py.
     import uctypes
