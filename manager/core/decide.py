@@ -24,7 +24,6 @@ Contract
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -42,7 +41,7 @@ from manager.core.events import (
     Wished,
 )
 from manager.core.reasons import Reason
-from manager.core.site import MAIN, Charger, Habits, House, Meter, Reading, Site, Wants
+from manager.core.site import MAIN, Charger, Habits, House, Meter, Reading, Site, Wants, changed
 from shared import protocol
 
 SILENT_MS = 12_000  # a charger speaks every 10 s at least, and at once when it gets a lease, which is every 5 s
@@ -86,6 +85,8 @@ class _Work:
         self.site = site
         self.commands: list[Command] = []
         self.must_share = False  # shares are to be worked out now
+        self.only: str | None = None  # nothing but this charger's renewal can be due
+        self.room_stale = False  # what is left for cars may have changed
         self.take_up()
 
     def take_up(self) -> None:
@@ -124,15 +125,15 @@ class _Work:
             charger = self.chargers[device]
             if not online and charger.online:
                 self.commands.append(Note("offline", device, "gone, says the broker"))
-                self.chargers[device] = replace(charger, online=False)
+                self.chargers[device] = changed(charger, online=False)
                 self.must_share = True
         elif device in self.meters and self.meters[device].online != online:
-            self.meters[device] = replace(self.meters[device], online=online)
+            self.meters[device] = changed(self.meters[device], online=online)
             self.commands.append(Note("online" if online else "offline", device, ""))
 
     def configured(self, event: Configured) -> None:
         site = self.site
-        self.site = replace(
+        self.site = changed(
             site,
             settings=event.settings or site.settings,
             feeders=event.feeders or site.feeders,
@@ -141,19 +142,22 @@ class _Work:
         )
         for name, priority in event.priorities.items():
             if name in self.chargers:
-                self.chargers[name] = replace(self.chargers[name], priority=priority)
+                self.chargers[name] = changed(self.chargers[name], priority=priority)
         self.must_share = True
 
     def wished(self, event: Wished) -> None:
         if event.device in self.chargers:
             charger = self.chargers[event.device]
-            self.chargers[event.device] = replace(
+            self.chargers[event.device] = changed(
                 charger, wants=event.wants or Wants(), asleep=False, idle_ms=-1
             )
             self.must_share = True
 
     def tick(self, event: Tick) -> None:
-        self.site = replace(self.site, minute=event.minute, utc_s=event.utc_s)
+        self.site = changed(self.site, minute=event.minute, utc_s=event.utc_s)
+        for feeder in {m.feeder for m in self.meters.values()}:
+            self.measure(feeder)
+        self.room_stale = True
         if self.now - self.site.shared_ms >= self.site.settings.update_interval_ms:
             self.must_share = True
 
@@ -171,7 +175,7 @@ class _Work:
         boot, seq = message["boot"], message["seq"]
         if (boot, seq) <= (meter.boot, meter.seq):
             return
-        meter = replace(meter, boot=boot, seq=seq, heard_ms=self.now, online=True)
+        meter = changed(meter, boot=boot, seq=seq, heard_ms=self.now, online=True)
         code = message["code"]
         if code == protocol.COUNTER_LOAD:
             at = self.now - message["age_ms"]
@@ -179,7 +183,7 @@ class _Work:
                 -ma if w < 0 else ma
                 for ma, w in zip(message["current_ma"], message["power_w"], strict=False)
             )
-            meter = replace(
+            meter = changed(
                 meter,
                 readings=headroom.remembered(meter.readings, Reading(at, signed), self.now),
                 power_w=tuple(message["power_w"]),
@@ -187,13 +191,14 @@ class _Work:
             self.meters[meter.id] = meter
             self.measure(meter.feeder)
             self.learn(meter.feeder)
+            self.room_stale = True
             self.must_share = self.site.settings.update_interval_ms == 0
         elif code == protocol.COUNTER_STATUS:
             if meter.state != message["state"]:
                 self.commands.append(Note("meter_state", meter.id, message["state"]))
-            meter = replace(meter, state=message["state"])
+            meter = changed(meter, state=message["state"])
         elif code == protocol.DEL_COUNTER:
-            meter = replace(meter, online=False)
+            meter = changed(meter, online=False)
             self.commands.append(Note("leaves", meter.id, message["reason"]))
         self.meters[meter.id] = meter
 
@@ -211,7 +216,7 @@ class _Work:
             self.now,
         )
         if habits is not self.site.habits.get(feeder):
-            self.site = replace(self.site, habits={**self.site.habits, feeder: habits})
+            self.site = changed(self.site, habits={**self.site.habits, feeder: habits})
 
     def charger_report(self, charger: Charger, message: Mapping[str, Any]) -> None:
         boot, seq = message["boot"], message["seq"]
@@ -224,7 +229,7 @@ class _Work:
         if code == protocol.CHARGER_STATUS:
             number = message["lease"]
             if first and number == 0 and charger.number == 0:
-                charger = replace(
+                charger = changed(
                     charger, granted=()
                 )  # no manager ever gave it anything since its start
             charger = self.status(
@@ -234,7 +239,7 @@ class _Work:
         elif code == protocol.CHARGER_LOAD:
             charger = self.load(charger, message)
         elif code == protocol.DEL_CHARGER:
-            charger = replace(charger, online=False)
+            charger = changed(charger, online=False)
             self.commands.append(Note("leaves", charger.id, message["reason"]))
             self.must_share = True
         elif code == protocol.FAULT:
@@ -244,15 +249,14 @@ class _Work:
         if rebooted:
             self.commands.append(Note("restarted", charger.id, "", {"boot": boot}))
         self.chargers[charger.id] = charger
-        if code == protocol.CHARGER_LOAD:
-            self.measure(charger.feeder)
+        self.only = charger.id
 
     def status(self, charger: Charger, message: Mapping[str, Any]) -> Charger:
         before = _plugged(charger), _ready(charger)
         state = message["state"]
         closed = bool(message["contactor"])
-        changed = state[0] != charger.state[:1]
-        now = replace(
+        moved = state[0] != charger.state[:1]
+        now = changed(
             charger,
             state=state,
             contactor=closed,
@@ -263,20 +267,20 @@ class _Work:
             faults=tuple(message["faults"]),
             offer_a=message["offer_a"],
         )
-        if changed:
+        if moved:
             if state[0] in "CD":
-                now = replace(now, asleep=False, idle_ms=-1)
+                now = changed(now, asleep=False, idle_ms=-1)
             elif state == "B2" and charger.state[:1] in ("C", "D"):
                 # It has had enough, for it was still offered current; C again wakes it.
-                now = replace(now, asleep=True, low_ms=-1)
+                now = changed(now, asleep=True, low_ms=-1)
             elif state[0] == "A":
-                now = replace(now, asleep=False, idle_ms=-1, low_ms=-1)
+                now = changed(now, asleep=False, idle_ms=-1, low_ms=-1)
             self.commands.append(Note("state", charger.id, state))
         if _ready(now) and not before[1]:
-            now = replace(now, asked_ms=self.now)
+            now = changed(now, asked_ms=self.now)
         if (
             (_plugged(now), _ready(now)) != before
-            or changed
+            or moved
             or now.mode != charger.mode
             or now.cap_a != charger.cap_a
         ):
@@ -298,7 +302,7 @@ class _Work:
             low_ms, peak = -1, 0
         else:
             peak = max(peak, drawn)
-        return replace(
+        return changed(
             charger,
             readings=headroom.remembered(charger.readings, reading, self.now),
             session_wh=message.get("session_wh", charger.session_wh),
@@ -310,22 +314,29 @@ class _Work:
 
     def rooms(self) -> dict[Key, int]:
         """What every phase of every feeder has left for cars, in mA."""
+        if not (self.room_stale or self.must_share):
+            return {
+                (name, phase): ma
+                for name, left in self.site.headroom_ma.items()
+                for phase, ma in enumerate(left)
+            }
         room: dict[Key, int] = {}
         kept: dict[str, tuple[int, ...]] = {}
+        metered = {m.feeder for m in self.meters.values() if m.role != "solar"}
         for name, feeder in self.site.feeders.items():
-            has_meter = any(m.feeder == name and m.role != "solar" for m in self.meters.values())
+            has_meter = name in metered
             house = self.houses.get(name) or House((0,) * feeder.phases)
-            house, current = headroom.graded(self.site, name, house, has_meter, self.now)
+            grade, current = headroom.graded(self.site, name, house, has_meter, self.now)
             margin = self.site.settings.margin_ma if has_meter else 0
-            house = replace(house, margin_ma=margin)
-            self.houses[name] = house
+            if (house.grade, house.margin_ma) != (grade, margin) or name not in self.houses:
+                self.houses[name] = changed(house, grade=grade, margin_ma=margin)
             left = tuple(
                 limit - ma - margin for limit, ma in zip(feeder.limit_ma, current, strict=True)
             )
             kept[name] = left
             for phase, ma in enumerate(left):
                 room[name, phase] = ma
-        self.site = replace(self.site, headroom_ma=kept)
+        self.site = changed(self.site, headroom_ma=kept)
         return room
 
     def keys(self, charger: Charger) -> tuple[Key, ...]:
@@ -427,7 +438,7 @@ class _Work:
             charger.reason,
         ):
             return
-        self.chargers[charger.id] = replace(
+        self.chargers[charger.id] = changed(
             charger,
             target_a=target,
             on_ms=on_ms,
@@ -456,7 +467,7 @@ class _Work:
         if charger.asleep:
             return Reason("stopped")
         if 0 <= charger.idle_ms <= self.now - ASLEEP_MS:
-            self.chargers[charger.id] = replace(charger, asleep=True)
+            self.chargers[charger.id] = changed(charger, asleep=True)
             return Reason("asleep", {"offer_a": charger.limit_a})
         if self.limit_a(charger) < charger.min_a:
             return Reason("limited", {"limit_a": self.limit_a(charger), "by": "its limits"})
@@ -562,23 +573,25 @@ class _Work:
 
     def done(self) -> tuple[Site, list[Command]]:
         room = self.rooms()
-        if self.must_share or self.overloaded(room):
+        only = self.only
+        if self.must_share or ((only is None or self.room_stale) and self.overloaded(room)):
             self.share(room)
-            self.site = replace(self.site, shared_ms=self.now)
-        self.send(room)
-        chargers = self.chargers
-        for name, charger in chargers.items():
+            self.site = changed(self.site, shared_ms=self.now)
+            only = None
+        if self.site.rises_wait:
+            only = None
+        self.send(room, [self.chargers[only]] if only else list(self.chargers.values()))
+        for charger in [self.chargers[only]] if only else list(self.chargers.values()):
             worst = leases.worst_a(charger, self.now)
             if worst == charger.worst_a:
                 continue
+            fallen: dict[str, int] = {}
             if worst < charger.worst_a:
                 lately = charger.was_a if self.now < charger.was_until_ms else 0
-                charger = replace(  # noqa: PLW2901
-                    charger, was_a=max(lately, charger.worst_a), was_until_ms=self.now + 4_000
-                )
-            chargers[name] = replace(charger, worst_a=worst)
+                fallen = {"was_a": max(lately, charger.worst_a), "was_until_ms": self.now + 4_000}
+            self.chargers[charger.id] = changed(charger, worst_a=worst, **fallen)
         return (
-            replace(self.site, chargers=chargers, meters=self.meters, houses=self.houses),
+            changed(self.site, chargers=self.chargers, meters=self.meters, houses=self.houses),
             self.commands,
         )
 
@@ -595,13 +608,13 @@ class _Work:
                     left[key] -= granted * 1000
         return any(ma < 0 for ma in left.values())
 
-    def send(self, room: Mapping[Key, int]) -> None:
+    def send(self, room: Mapping[Key, int], among: list[Charger]) -> None:
         """Cuts at once; rises as far as the law allows; renewals in time."""
         now = self.now
         settings = self.site.settings
         cuts: list[Charger] = []
         rises: list[Charger] = []
-        for charger in self.chargers.values():
+        for charger in among:
             if not self.obeys(charger):
                 continue
             if charger.heard_ms + settings.ttl_ms - now < ANCHOR_WORTH_MS:
@@ -613,6 +626,7 @@ class _Work:
             elif self.due(charger):
                 cuts.append(charger)
         keep = False
+        wait = False
         for charger in cuts:
             keep |= self.lease(charger, charger.target_a)
         if rises:
@@ -642,19 +656,22 @@ class _Work:
                     if self.due(charger):
                         keep |= self.lease(charger, limit)
                 if limit < charger.target_a:
+                    wait = True
                     held = self.chargers[charger.id]
-                    self.chargers[charger.id] = replace(
+                    self.chargers[charger.id] = changed(
                         held,
                         reason=Reason(
                             "raise_waits", {"offer_a": limit, "target_a": charger.target_a}
                         ),
                     )
+        if len(among) == len(self.chargers) and wait != self.site.rises_wait:
+            self.site = changed(self.site, rises_wait=wait)
         if keep:
             # All of the site is about to be on disk: what is there covers what may be in force now, and no more.
             for name, charger in self.chargers.items():
                 kept = max((g.limit_a for g in charger.granted), default=0)
                 if kept != charger.kept_a:
-                    self.chargers[name] = replace(charger, kept_a=kept)
+                    self.chargers[name] = changed(charger, kept_a=kept)
 
     def due(self, charger: Charger) -> bool:
         """Whether the lease as it stands is to be sent once more."""

@@ -17,10 +17,19 @@ of this weekday, then for the worst it may be. It is never "the last value" for 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from manager.core.leases import FOLLOW_MS, worst_a
-from manager.core.site import MAIN, NO_MINUTE, Charger, Habits, House, Meter, Reading, Site
+from manager.core.site import (
+    MAIN,
+    NO_MINUTE,
+    Charger,
+    Habits,
+    House,
+    Meter,
+    Reading,
+    Site,
+    changed,
+)
 
 LAG_SPAN_MS = 1_650  # PZEM-004T v3: shows a step after 1.0 s at the earliest, after 2.65 s wholly; two of them differ so
 STALE_MS = 10_000  # a charger that has not sent its meter's reading for so long is taken to draw anything it may
@@ -150,7 +159,7 @@ def told_apart(
                 current[phase] = total
             else:
                 current[phase] = max(current[phase], total)
-    return replace(
+    return changed(
         house,
         current_ma=tuple(max(0, c) for c in current),
         resolved_ms=resolved,
@@ -186,7 +195,7 @@ def measured(
         for phase, ma in enumerate(meter.readings[-1].current_ma[:phases]):
             current[phase] += ma
     at = min(m.readings[-1].at_ms for m in parts)
-    return replace(old, current_ma=tuple(max(0, c) for c in current), resolved_ms=at, read_ms=at)
+    return changed(old, current_ma=tuple(max(0, c) for c in current), resolved_ms=at, read_ms=at)
 
 
 def worst_house_ma(site: Site, feeder: str) -> int:
@@ -202,22 +211,21 @@ def worst_house_ma(site: Site, feeder: str) -> int:
 
 def graded(
     site: Site, feeder: str, house: House, has_meter: bool, now_ms: int
-) -> tuple[House, tuple[int, ...]]:
-    """The house with the grade of what is known, and the current per phase to reckon with: the ladder."""
+) -> tuple[str, tuple[int, ...]]:
+    """The grade of what is known, and the house's current per phase to reckon with: the ladder."""
     worst = worst_house_ma(site, feeder)
     phases = site.feeders[feeder].phases
     if house.read_ms < 0:
-        grade = "unmeasured" if not has_meter else "lost"
-        return replace(house, grade=grade), (worst,) * phases
+        return "lost" if has_meter else "unmeasured", (worst,) * phases
     silent = now_ms - house.read_ms
     if silent <= site.settings.meter_silent_ms:
-        return replace(house, grade="measured"), house.current_ma
+        return "measured", house.current_ma
     if silent <= site.settings.meter_lost_ms:
         usual = seldom_above_ma(site.habits.get(feeder), site.minute)
         if usual is None:
             usual = worst
-        return replace(house, grade="silent"), tuple(max(ma, usual) for ma in house.current_ma)
-    return replace(house, grade="lost"), tuple(max(ma, worst) for ma in house.current_ma)
+        return "silent", tuple(max(ma, usual) for ma in house.current_ma)
+    return "lost", tuple(max(ma, worst) for ma in house.current_ma)
 
 
 def learned(habits: Habits, minute: int, current_ma: int, now_ms: int) -> Habits:

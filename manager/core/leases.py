@@ -23,9 +23,7 @@ before the lease is sent. After a restart that limit counts for a whole life of 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from manager.core.site import Charger, Granted
+from manager.core.site import Charger, Granted, changed
 
 FOLLOW_MS = (
     6_000  # IEC 61851-1: a car follows its pilot within 5 s; and 1 s for the charger's own loop
@@ -61,7 +59,7 @@ def with_lease(charger: Charger, limit_a: int, now_ms: int, ttl_ms: int) -> tupl
     kept_number = (
         number + FIRST_NUMBER_BLOCK if number > charger.number_kept else charger.number_kept
     )
-    return replace(
+    return changed(
         charger,
         number=number,
         number_kept=kept_number,
@@ -102,10 +100,10 @@ def heard(charger: Charger, boot: int, seq: int, now_ms: int) -> Charger:
     if boot > charger.boot:
         over = now_ms + FOLLOW_MS
         granted = tuple(
-            replace(g, ends_ms=min(g.ends_ms, over)) if g.boot < boot else g for g in granted
+            changed(g, ends_ms=min(g.ends_ms, over)) if g.boot < boot else g for g in granted
         )
         confirmed = 0
-    return replace(
+    return changed(
         charger,
         boot=boot,
         seq=seq,
@@ -120,13 +118,13 @@ def confirmed(charger: Charger, boot: int, number: int, contactor: bool, now_ms:
     """The charger after it said, in this boot, that `number` is the newest lease it goes by (0: none since its start)."""
     over = now_ms if not contactor else now_ms + FOLLOW_MS
     granted = tuple(
-        replace(g, ends_ms=min(g.ends_ms, over))
+        changed(g, ends_ms=min(g.ends_ms, over))
         if g.boot < boot or (g.boot == boot and g.number < number)
         else g
         for g in charger.granted
     )
     newer = boot == charger.boot and number > charger.confirmed
-    return replace(
+    return changed(
         charger,
         granted=tuple(g for g in granted if g.ends_ms > now_ms),
         confirmed=number if newer else charger.confirmed,
@@ -150,7 +148,7 @@ def drop_seen(charger: Charger, drawn_ma: int, now_ms: int) -> Charger:
     if charger.confirmed and charger.confirmed == charger.number:
         limit_ma = charger.limit_a * 1000
         if peak > limit_ma + _SEEN_MA and drawn_ma <= limit_ma + _SEEN_MA:
-            return replace(
+            return changed(
                 charger,
                 granted=tuple(
                     g
@@ -159,7 +157,7 @@ def drop_seen(charger: Charger, drawn_ma: int, now_ms: int) -> Charger:
                 ),
                 drew_above_ma=drawn_ma,
             )
-    return replace(charger, drew_above_ma=peak)
+    return changed(charger, drew_above_ma=peak)
 
 
 _SEEN_MA = 300  # the meter's and the car's inaccuracy: a car offered 12 A may draw a little above
@@ -168,7 +166,7 @@ _SEEN_MA = 300  # the meter's and the car's inaccuracy: a car offered 12 A may d
 def unknown(charger: Charger, now_ms: int, ttl_ms: int) -> Charger:
     """A charger the site has no record of: it may hold a lease of a manager that lost its memory."""
     lease = Granted(charger.boot, 0, charger.max_a, now_ms + ttl_ms + FOLLOW_MS)
-    return replace(charger, granted=(lease,))
+    return changed(charger, granted=(lease,))
 
 
 def restored(charger: Charger, now_ms: int, ttl_ms: int) -> Charger:
@@ -177,7 +175,7 @@ def restored(charger: Charger, now_ms: int, ttl_ms: int) -> Charger:
     if charger.kept_a:
         ends = now_ms + ttl_ms + FOLLOW_MS
         granted = (Granted(charger.boot, charger.number_kept, charger.kept_a, ends),)
-    return replace(
+    return changed(
         charger,
         number=charger.number_kept,
         granted=granted,

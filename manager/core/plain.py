@@ -11,7 +11,17 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from manager.core import leases
-from manager.core.site import Charger, Feeder, Habits, Meter, Settings, Site, Wants, Window
+from manager.core.site import (
+    Charger,
+    Feeder,
+    Habits,
+    Meter,
+    Settings,
+    Site,
+    Wants,
+    Window,
+    changed,
+)
 
 VERSION = 1
 _METER = ("id", "order", "role", "feeder", "phases", "model", "firmware", "boot", "seq")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from manager.core import leases
-from manager.core.site import MAIN, Charger, Meter, Site
+from manager.core.site import MAIN, Charger, Meter, Site, changed
 from shared import protocol
 
 BAD_CODE = "Invalid Message: message code"
@@ -74,7 +73,7 @@ def _counter(
         heard_ms=now_ms,
         readings=old.readings if old else (),
     )
-    site = replace(site, meters={**site.meters, name: meter}, order=max(site.order, order))
+    site = changed(site, meters={**site.meters, name: meter}, order=max(site.order, order))
     return site, protocol.OK, f"Counter registered: {name}"
 
 
@@ -95,20 +94,20 @@ def _charger(
     boot = int(message.get("boot", 0))
     if old is None:
         charger = Charger(id=name, order=order, counter=counter, feeder=feeder, boot=boot)
-        charger = replace(charger, max_a=int(message.get("max_a", 32)), online=True)
+        charger = changed(charger, max_a=int(message.get("max_a", 32)), online=True)
         charger = leases.unknown(charger, now_ms, site.settings.ttl_ms)
     else:
         charger = old
     # A lower boot number: its memory was erased. Leases for its other life stay counted to their natural end.
     if old is not None and boot < old.boot:
-        charger = replace(charger, boot=boot, seq=-1)
+        charger = changed(charger, boot=boot, seq=-1)
     charger = leases.heard(charger, boot, int(message.get("seq", 0)), now_ms)
     if old is not None and boot != old.boot:
         # Started anew: what it said before no longer holds, its status follows.
-        charger = replace(
+        charger = changed(
             charger, state="", contactor=False, contactor_ms=now_ms, readings=(), faults=()
         )
-    charger = replace(
+    charger = changed(
         charger,
         counter=counter,
         feeder=feeder,
@@ -123,7 +122,7 @@ def _charger(
         heard_ms=now_ms,
         online=True,
     )
-    site = replace(site, chargers={**site.chargers, name: charger}, order=max(site.order, order))
+    site = changed(site, chargers={**site.chargers, name: charger}, order=max(site.order, order))
     return site, protocol.OK, f"Charger registered: {name}"
 
 
@@ -137,7 +136,7 @@ def forget(site: Site, name: str) -> Site:
         return site
     meters = {k: v for k, v in site.meters.items() if k != name}
     chargers = {k: v for k, v in site.chargers.items() if k != name}
-    return replace(site, meters=meters, chargers=chargers)
+    return changed(site, meters=meters, chargers=chargers)
 
 
 def new_message(

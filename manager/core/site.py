@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from manager.core.reasons import Reason
 
@@ -17,6 +17,8 @@ Policy = Literal["fair", "equal", "first", "deadline"]
 POLICIES: tuple[Policy, ...] = ("fair", "equal", "first", "deadline")
 Source = Literal["grid", "solar_first", "solar_only"]
 SOURCES: tuple[Source, ...] = ("grid", "solar_first", "solar_only")
+
+T = TypeVar("T")
 
 MAIN = "main"  # the feeder every other one hangs under
 NO_MINUTE = -1  # nobody has told the core what time of the week it is
@@ -92,7 +94,7 @@ class Reading:
     current_ma: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Meter:
     """An energy meter (the thesis' counter). `role` house: the building without the cars; grid and feeder: everything
     on the cable; solar: production.
@@ -114,7 +116,7 @@ class Meter:
     power_w: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Granted:
     """A lease that may still be, or may until lately have been, what a charger goes by.
 
@@ -137,7 +139,7 @@ class Wants:
     user: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Charger:
     """A charger as last heard of, the leases it may hold, and what it was last offered and why."""
 
@@ -197,7 +199,7 @@ class Charger:
     reason: Reason = field(default_factory=Reason)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class House:
     """What the building without the cars is taken to draw on one feeder, mA per phase, and how that is known.
 
@@ -223,7 +225,7 @@ class Habits:
     since_ms: int = -1  # the last reading counted
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Site:
     """One building. `decide` turns one of these into the next; nothing else does."""
 
@@ -241,6 +243,7 @@ class Site:
     shared_ms: int = -1_000_000  # when shares were last worked out
     minute: int = NO_MINUTE  # of the week, local time, as the last tick said
     utc_s: int = 0
+    rises_wait: bool = False  # a lease is to be raised as soon as the law allows
     headroom_ma: Mapping[str, tuple[int, ...]] = field(
         default_factory=dict
     )  # for cars, per feeder and phase
@@ -252,6 +255,19 @@ class Site:
             chain.append(feeder)
             feeder = self.feeders[feeder].parent
         return tuple(chain)
+
+
+def changed(value: T, **fields: object) -> T:
+    """`dataclasses.replace` for the frozen classes above, twenty times as fast: a site of a
+    thousand chargers changes thousands of them a second.
+    """
+    new = object.__new__(type(value))
+    mine = new.__dict__
+    mine.update(value.__dict__)
+    mine.update(fields)
+    if len(mine) != len(value.__dict__):
+        raise TypeError(f"{type(value).__name__} has no {set(mine) - set(value.__dict__)}")
+    return new
 
 
 def site(limit_a: float = 30, phases: int = 1, **settings: object) -> Site:
