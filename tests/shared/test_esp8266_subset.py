@@ -44,6 +44,7 @@ MODULES = {
     "sys",
     "time",
     "uctypes",
+    "umqtt",
     "umqtt.simple",
     "vfs",
     "requests",
@@ -123,7 +124,7 @@ def faults(tree: ast.AST) -> Iterator[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Try)
         and any(isinstance(h.type, ast.Name) and h.type.id == "ImportError" for h in node.handlers)
-        for part in node.body
+        for part in (*node.body, *node.handlers)
         for inner in ast.walk(part)
     }
     annotations = {
@@ -134,6 +135,8 @@ def faults(tree: ast.AST) -> Iterator[str]:
         for inner in ast.walk(part)
     }
     for node in ast.walk(tree):
+        if id(node) in guarded:
+            continue  # what stands in `except ImportError` is CPython's part
         where = f"line {getattr(node, 'lineno', 0)}: "
         if type(node) in SYNTAX:
             yield where + SYNTAX[type(node)]
@@ -150,7 +153,7 @@ def faults(tree: ast.AST) -> Iterator[str]:
             yield where + "a ** inside a dict"
         if isinstance(node, ast.comprehension) and node.is_async:
             yield where + "async comprehension"
-        if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in guarded:
+        if isinstance(node, ast.Import | ast.ImportFrom):
             names = (
                 [a.name for a in node.names]
                 if isinstance(node, ast.Import)
