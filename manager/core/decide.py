@@ -314,7 +314,7 @@ class _Work:
 
     def rooms(self) -> dict[Key, int]:
         """What every phase of every feeder has left for cars, in mA."""
-        if not (self.room_stale or self.must_share):
+        if self.site.headroom_ma and not (self.room_stale or self.must_share):
             return {
                 (name, phase): ma
                 for name, left in self.site.headroom_ma.items()
