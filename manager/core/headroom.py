@@ -63,7 +63,7 @@ def _range_ma(charger: Charger, phase: int, at_ms: int, now_ms: int) -> tuple[in
 
     None: not known yet, its own meter is still to show that moment.
     """
-    if not charger.contactor and at_ms - charger.contactor_ms > KEEP_MS // 3:
+    if charger.state and not charger.contactor and at_ms - charger.contactor_ms > KEEP_MS // 3:
         return 0, 0  # it had opened well before that moment
     readings = charger.readings
     if charger.meter and readings and now_ms - readings[-1].at_ms <= STALE_MS:
