@@ -16,6 +16,7 @@ can read.
     [garage]                        # bays, garages: chargers and cars of a recorded garage
     [[charger]]                     # name, max_a, phases, wiring, failsafe_a, ...
     [[car]]                         # charger, max_a, phases, wants_kwh, events = [{at, do}]
+    [[feeder]], [[window]]          # as in a site file
     [[event]]                       # at, do = "limit", "policy", "meter_silent", ...
     [[mark]]                        # at, label, text: a moment to point out on the chart
 
@@ -110,6 +111,7 @@ class Charger:
     failsafe_a: int = 0
     meter: bool = True
     priority: int = 0
+    feeder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,8 @@ class Scenario:
     duration_ms: int
     start: dt.datetime | None
     site: Mapping[str, Any]
+    feeders: tuple[Mapping[str, Any], ...]
+    windows: tuple[Mapping[str, Any], ...]
     limit_a: int
     phases: int
     policy: str
@@ -327,6 +331,8 @@ def parse(text: str, name: str, folder: Path = SHIPPED) -> Scenario:
         duration_ms=duration_ms,
         start=start,
         site=dict(site.raw),
+        feeders=tuple(t.raw for t in top.tables("feeder")),
+        windows=tuple(t.raw for t in top.tables("window")),
         limit_a=limit_a,
         phases=phases,
         policy=site.text("policy", "fair"),
@@ -490,6 +496,7 @@ def _charger(table: _Table, n: int, phases: int) -> Charger:
         failsafe_a,
         table.flag("meter", True),
         table.whole("priority", 0, 0, 9),
+        table.text("feeder", ""),
     )
     table.done()
     return made

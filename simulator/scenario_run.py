@@ -21,7 +21,7 @@ from simulator.scenario_clock import Clock, Wire
 from simulator.scenario_devices import ChargerBox, Circuit, Device, MeterBox
 from simulator.scenario_house import draws
 from simulator.scenario_record import Record
-from simulator.scenario_site import restored, site_of
+from simulator.scenario_site import kept, restored, site_of
 
 ROOT = "ievcc/simulated"
 _WILL_MS = 15_000  # one and a half keep-alives: then the broker says that a device is gone
@@ -47,7 +47,7 @@ class ManagerBox:
         self.clock = building.clock
         self.first = site
         self.site = site
-        self.kept = site  # what its disk holds
+        self.disk = kept(site)
         self.up = True
         self.boot = 0
         self.senders: dict[str, protocol.Sender] = {}
@@ -92,6 +92,8 @@ class ManagerBox:
             return
         now_ms = self.clock.now_ms
         self.site, commands = decide(self.site, event, now_ms)
+        if isinstance(event, Announced):
+            self.disk = kept(self.site)
         for command in commands:
             if isinstance(command, Note):
                 self.building.record.told(
@@ -99,7 +101,7 @@ class ManagerBox:
                 )
             elif isinstance(command, Send):
                 if command.keep_first:
-                    self.kept = self.site
+                    self.disk = kept(self.site)
                 self._send(command.device, dict(command.message))
 
     def _send(self, device: str, message: dict[str, Any]) -> None:
@@ -255,7 +257,7 @@ class Building:
         elif what == "manager_down":
             manager.up = False
         elif what == "manager_up":
-            manager.site = restored(manager.kept, self.clock.now_ms)
+            manager.site = restored(manager.disk, self.clock.now_ms)
             manager.start()
         elif what == "network_down":
             self.wire.up = False

@@ -1,60 +1,62 @@
-"""The [site] table of a scenario as the core's site."""
+"""The [site], [[feeder]] and [[window]] tables of a scenario as the core's site.
+
+They are the site file's own: a site file is put together from them and checked as one.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+import json
 from typing import Any
 
-from manager.core.site import MAIN, POLICIES, SOURCES, Feeder, Settings, Site
+from manager.core.plain import site_from_plain, site_to_plain
+from manager.core.site import Site
+from manager.site_file import SiteFileError
+from manager.site_file import parse as parse_site_file
 from simulator.scenario import Scenario, ScenarioError
 
-_KNOWN = {f.name: f for f in dataclasses.fields(Settings)}
-_NOT_HERE = ("windows", "name")
+
+def _written(value: object) -> str:
+    """A TOML value: what JSON writes for text, numbers, true and false, and lists of these."""
+    return json.dumps(value)
 
 
-def _keys() -> dict[str, tuple[str, int]]:
-    """Key in the file -> (setting, factor): times in s and currents in A where the core has ms and
-    mA.
-    """
-    keys: dict[str, tuple[str, int]] = {}
-    for name in _KNOWN:
-        if name.endswith("_ms"):
-            keys[name[:-3] + "_s"] = (name, 1000)
-        elif name.endswith("_ma"):
-            keys[name[:-3] + "_a"] = (name, 1000)
-        elif name not in _NOT_HERE:
-            keys[name] = (name, 1)
-    return keys
+def _table(header: str, values: dict[str, Any]) -> list[str]:
+    return [header, *(f"{key} = {_written(value)}" for key, value in values.items()), ""]
+
+
+def site_file_of(scenario: Scenario) -> str:
+    """The site file of this scenario's building."""
+    chargers = len(scenario.chargers)
+    site = {"name": "simulated", "max_chargers": max(64, chargers), **scenario.site, "open": True}
+    lines = _table("[site]", site)
+    for feeder in scenario.feeders:
+        lines += _table("[[feeder]]", dict(feeder))
+    for window in scenario.windows:
+        lines += _table("[[window]]", dict(window))
+    for c in scenario.chargers:
+        device = {"id": c.name, "priority": c.priority, "failsafe_a": c.failsafe_a}
+        if c.feeder:
+            device["feeder"] = c.feeder
+        lines += _table("[[device]]", device)
+    return "\n".join(lines)
 
 
 def site_of(scenario: Scenario) -> Site:
-    """The site before anything happened. ScenarioError names a setting that is none."""
-    settings: dict[str, Any] = {"name": "simulated"}
-    keys = _keys()
-    for key, value in scenario.site.items():
-        if key in ("limit_a", "phases"):
-            continue
-        where = f"site.{key}"
-        if key not in keys:
-            raise ScenarioError(where, f"is not known here (known: {', '.join(sorted(keys))})")
-        name, factor = keys[key]
-        default = getattr(Settings(), name)
-        if isinstance(default, bool):
-            if not isinstance(value, bool):
-                raise ScenarioError(where, f"{value!r} is not true or false")
-        elif isinstance(default, str):
-            among = POLICIES if name == "policy" else SOURCES
-            if value not in among:
-                raise ScenarioError(where, f"{value!r} is not one of {', '.join(among)}")
-        elif isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-            raise ScenarioError(where, f"{value!r} is not a number of 0 or more")
-        settings[name] = value if isinstance(default, (bool, str)) else round(value * factor)
-    limits = (scenario.limit_a * 1000,) * scenario.phases
-    settings.setdefault("max_chargers", max(64, len(scenario.chargers)))
-    return Site(settings=Settings(**settings), feeders={MAIN: Feeder(MAIN, limits)})
+    """The site before anything happened. ScenarioError says what the site file's check refuses."""
+    try:
+        return parse_site_file(site_file_of(scenario)).site
+    except SiteFileError as e:
+        # The line is one of the file put together here, which nobody sees.
+        where = f"site.{e.where}" if e.where and "." not in e.where else e.where
+        words = str(e).removeprefix(f"line {e.line}: ").removeprefix(f"{e.where}: ")
+        raise ScenarioError(where, words) from e
 
 
-def restored(kept: Site, now_ms: int) -> Site:
-    """What a manager that starts again makes of what its disk holds."""
-    del now_ms
-    return kept
+def kept(site: Site) -> str:
+    """What a manager has on its disk of this site."""
+    return json.dumps(site_to_plain(site))
+
+
+def restored(text: str, now_ms: int) -> Site:
+    """What a manager that starts again makes of it."""
+    return site_from_plain(json.loads(text), now_ms)
