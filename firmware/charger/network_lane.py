@@ -1,6 +1,7 @@
 """The network lane: announces the charger, takes leases, says what happens. It may block as long as it likes."""
 
 import gc
+import json
 import sys
 
 from firmware.charger.clock import Clock
@@ -44,13 +45,12 @@ class NetworkLane:
         self._told_offer = -1
         self._told_contactor = False
         self._told_lease = -1
-        self._told_why = ""
         self._told_faults: "list[str]" = []
         self._known_faults: "list[str]" = []
         self._status_at = 0
         self._load_at = 0
         self._told_loads = 0
-        self._clear_until = 0
+        self._printed: "tuple[Any, ...]" = ()
 
     def run(self) -> None:
         """For ever. Whatever goes wrong in here is this lane's own affair."""
@@ -75,10 +75,20 @@ class NetworkLane:
         self._exchange.read(self._report)
         if self._registration.due(self._link.session if self._link.connected else 0, ticks):
             self._announce(ticks)
+        self._print()
         if self._registration.accepted:
             self._tell(now)
 
     # -- out
+
+    def _print(self) -> None:
+        """A line on the console for whoever holds the cable, when something changed."""
+        r = self._report
+        now = (r.state, r.offer_a, r.contactor, r.why, r.faults)
+        if now != self._printed:
+            self._printed = now
+            line = {"state": r.state, "offer_a": r.offer_a, "contactor": r.contactor, "why": r.why, "faults": r.faults}
+            print(json.dumps(line))
 
     def _say(self, message: "dict[str, Any]", topic: str = "") -> int:
         """Publish, and remember when: a lease counts from the message it answers."""
@@ -211,8 +221,6 @@ class NetworkLane:
             self._exchange.order(self._orders)
 
     def _setting(self, message: "dict[str, Any]") -> None:
-        import json
-
         from firmware.common.config import ConfigError
 
         name = message["name"]
