@@ -1,0 +1,250 @@
+"""The energy meter at work: its firmware, a PZEM, a broker. What the manager hears of it."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manager import broker as brokers
+from shared import protocol
+from simulator.pzem_slave import Pzem
+from tests.firmware.energy_meter.rig import KEY, meter
+
+pytestmark = [pytest.mark.board, pytest.mark.broker]
+
+
+@pytest.fixture(autouse=True)
+def _real_parts(micropython: str, mosquitto: str) -> None:
+    """Both are needed by every test here."""
+
+
+def test_announces_measures_and_says_how_it_is(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with meter(tmp_path) as rig:
+            await rig.until(lambda: rig.loads and rig.statuses)
+            new = rig.manager.of(protocol.NEW_COUNTER)[0]
+            assert new["id"] == "Counter-1"
+            assert new["role"] == "grid"
+            assert new["phases"] == 1
+            load = rig.loads[0]
+            assert load["current_ma"] == [3000]
+            assert load["voltage_dv"] == [2300]
+            assert load["power_w"] == [690]
+            assert load["freq_mhz"] == 50_000
+            assert load["pf_pct"] == [100]
+            assert load["age_ms"] < 200
+            assert "suspect" not in load
+            await rig.until(lambda: rig.statuses[-1]["state"] == "ok")
+            assert rig.manager.states == ["online"]
+            assert rig.manager.bad == []
+
+    asyncio.run(run())
+
+
+def test_polls_fast_and_publishes_at_once(tmp_path: Path) -> None:
+    """At least five polls a second of one phase; from the end of the answer to the manager's ear
+    under 50 ms; every second without a change, every 5 s once no car charges."""
+    ended: list[float] = []
+
+    async def run() -> None:
+        async with meter(tmp_path) as rig:
+            rig.line.heard = lambda _: ended.append(time.monotonic())
+            await rig.until(lambda: rig.loads)
+            polls, began = len(rig.line.log), time.monotonic()
+            for n in range(20):
+                rig.line.pzems[0].set(current_ma=5000 + 500 * n)
+                await asyncio.sleep(0.3)
+            assert (len(rig.line.log) - polls) / (time.monotonic() - began) >= 5
+            delays = sorted(_delays(rig.manager.messages, ended))
+            assert len(delays) >= 20
+            assert delays[len(delays) // 2] < 0.02
+            assert delays[int(len(delays) * 0.9)] < 0.05
+
+            quiet = len(rig.loads)
+            await asyncio.sleep(4.5)
+            assert 3 <= len(rig.loads) - quiet <= 6
+            rig.manager.say({"code": protocol.COMMAND, "command": "stop"})
+            await asyncio.sleep(0.5)
+            quiet = len(rig.loads)
+            await asyncio.sleep(5.5)
+            assert len(rig.loads) - quiet == 1
+            rig.line.pzems[0].set(current_ma=9000)
+            await rig.until(lambda: rig.loads[-1]["current_ma"] == [9000], 1)
+
+    asyncio.run(run())
+
+
+def _delays(messages: list[tuple[float, dict[str, Any]]], ended: list[float]) -> list[float]:
+    """From the newest end of an answer before each load message to that message."""
+    found = []
+    for at, message in messages:
+        if message["code"] == protocol.COUNTER_LOAD:
+            before = [e for e in ended if e <= at]
+            if before:
+                found.append(at - before[-1])
+    return found
+
+
+def test_three_phases_on_one_line(tmp_path: Path) -> None:
+    pzems = [Pzem(n, update_s=0) for n in (1, 2, 3)]
+    for n, pzem in enumerate(pzems):
+        pzem.set(current_ma=1000 * (n + 1), voltage_dv=2300 + n)
+
+    async def run() -> None:
+        async with meter(tmp_path, pzems) as rig:
+            load = (await rig.until(lambda: rig.loads))[0]
+            assert load["current_ma"] == [1000, 2000, 3000]
+            assert load["voltage_dv"] == [2300, 2301, 2302]
+            pzems[1].powered = False
+            await rig.until(lambda: "pzem_2" in rig.statuses[-1]["faults"], 12)
+            count = len(rig.loads)
+            pzems[0].set(current_ma=20_000)
+            await asyncio.sleep(1)
+            # Two phases of three are not the building: better silent than wrong.
+            assert len(rig.loads) == count
+            pzems[1].powered = True
+            await rig.until(lambda: len(rig.loads) > count)
+            await rig.until(lambda: rig.statuses[-1]["faults"] == [])
+
+    asyncio.run(run())
+
+
+def test_a_pzem_that_is_gone_is_shown_and_found_again(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with meter(tmp_path) as rig:
+            await rig.until(lambda: rig.loads)
+            rig.line.pzems[0].powered = False
+            gone = time.monotonic()
+            await rig.until(lambda: rig.statuses[-1]["state"] == "silent", 12)
+            assert time.monotonic() - gone >= 4.5
+            assert rig.statuses[-1]["faults"] == ["pzem_1"]
+            assert rig.statuses[-1]["errors"] > 5
+            rig.line.pzems[0].powered = True
+            rig.line.pzems[0].address = 9  # and is another one
+            await rig.until(lambda: rig.statuses[-1]["state"] == "ok")
+            assert not rig.board.resets
+
+    asyncio.run(run())
+
+
+def test_a_manager_that_forgot_the_meter_is_told_again(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with meter(tmp_path) as rig:
+            await rig.until(lambda: rig.loads)
+            rig.manager.reply(protocol.UNKNOWN_DEVICE, "not known here")
+            await rig.until(lambda: len(rig.manager.of(protocol.NEW_COUNTER)) == 2)
+            count = len(rig.loads)
+            await rig.until(lambda: len(rig.loads) > count)
+
+    asyncio.run(run())
+
+
+def test_nothing_is_measured_for_a_manager_that_does_not_want_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with meter(tmp_path) as rig:
+            rig.manager.answers = False
+            await rig.until(lambda: len(rig.manager.of(protocol.NEW_COUNTER)) >= 2)
+            assert rig.loads == []
+            rig.manager.answers = True
+            await rig.until(lambda: rig.loads)
+
+    asyncio.run(run())
+
+
+def test_a_broker_that_is_gone_is_retried(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with meter(tmp_path) as rig:
+            await rig.until(lambda: rig.loads)
+            rig.broker.stop()
+            await asyncio.sleep(3)
+            again = brokers.start(tmp_path / "broker", port=rig.broker.port, kind="mosquitto")
+            try:
+                count = len(rig.loads)
+                await rig.until(lambda: len(rig.loads) > count, 20)
+                assert len(rig.manager.of(protocol.NEW_COUNTER)) >= 2
+                assert rig.statuses[-1]["uptime_s"] >= 3
+                assert not rig.board.resets
+            finally:
+                again.stop()
+
+    asyncio.run(run())
+
+
+def test_a_broker_that_hangs_is_noticed(tmp_path: Path) -> None:
+    """Connected, and silent: neither the meter nor its watchdog is fooled."""
+
+    async def run() -> None:
+        async with meter(tmp_path) as rig:
+            await rig.until(lambda: rig.loads)
+            os.kill(rig.broker.child.pid, signal.SIGSTOP)
+            await asyncio.sleep(8)
+            os.kill(rig.broker.child.pid, signal.SIGCONT)
+            count = len(rig.loads)
+            await rig.until(lambda: len(rig.loads) > count, 20)
+            assert not rig.board.resets
+
+    asyncio.run(run())
+
+
+def test_without_wifi_it_goes_on_and_comes_back(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with meter(tmp_path) as rig:
+            await rig.until(lambda: rig.loads)
+            rig.board.take('{"net": {"wifi": 1}}')
+            await asyncio.sleep(4)
+            rig.board.take('{"net": {"wifi": 0}}')
+            count = len(rig.loads)
+            await rig.until(lambda: len(rig.loads) > count, 25)
+            assert not rig.board.resets
+
+    asyncio.run(run())
+
+
+def test_settings_over_the_network(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with meter(tmp_path) as rig:
+            await rig.until(lambda: rig.loads)
+            for name, value, result, shown in (
+                ("threshold_ma", "500", "ok", "500"),
+                ("threshold_ma", "5", "refused", None),
+                ("threshold_ma", "not json", "refused", None),
+                ("colour", "1", "unknown", None),
+                ("role", '"solar"', "ok", '"solar"'),
+            ):
+                count = len(rig.manager.of(protocol.CONFIG_VALUE))
+                rig.manager.say({"code": protocol.CONFIG_SET, "name": name, "value": value})
+                await rig.until(lambda n=count: len(rig.manager.of(protocol.CONFIG_VALUE)) > n)
+                answer = rig.manager.of(protocol.CONFIG_VALUE)[-1]
+                assert (answer["result"], answer.get("value")) == (result, shown), name
+            rig.manager.say({"code": protocol.CONFIG_GET, "name": "key"})
+            await rig.until(lambda: rig.manager.of(protocol.CONFIG_VALUE)[-1]["name"] == "key")
+            assert rig.manager.of(protocol.CONFIG_VALUE)[-1]["value"] == '"***"'
+            assert KEY not in str(rig.manager.messages)
+            rig.manager.say({"code": protocol.COMMAND, "command": "reset"})
+            await rig.until(lambda: rig.manager.of(protocol.NEW_COUNTER)[-1]["role"] == "solar")
+            assert rig.board.resets == {"hard": 1}
+            assert [n["boot"] for n in rig.manager.of(protocol.NEW_COUNTER)] == [1, 2]
+
+    asyncio.run(run())
+
+
+def test_garbage_on_its_topic_changes_nothing(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with meter(tmp_path) as rig:
+            await rig.until(lambda: rig.loads)
+            for data in (b"", b"{}", b"\xff" * 100, b"[" * 400, b"x" * 65_536, b"null"):
+                rig.manager.raw("Counter-1/down", data)
+            topic = rig.manager.root + "Counter-1/down"
+            forged = {"code": protocol.COMMAND, "command": "reset", "re_boot": 1, "re_seq": 1}
+            rig.manager.raw("Counter-1/down", protocol.Sender(bytes(16), 8).seal(topic, forged))
+            await rig.until(lambda: rig.statuses[-1]["rejected"] >= 7, 14)
+            count = len(rig.loads)
+            await rig.until(lambda: len(rig.loads) > count)
+            assert not rig.board.resets
+            assert len(rig.manager.of(protocol.NEW_COUNTER)) == 1  # it was never cut off
+
+    asyncio.run(run())
