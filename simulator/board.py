@@ -295,11 +295,7 @@ class Board:
     def _launch(self, env: dict[str, str], fds: list[int]) -> subprocess.Popen[bytes]:
         """Start the interpreter on boot.py, with what it prints coming here."""
         if self.interpreter:
-            rom = self._rom()
-            env["BOARD_ROM"] = ""  # simulator.rom puts the address here
-            command = [sys.executable, str(ROOT / "simulator" / "rom.py"), str(rom)]
-            command += ["-X", f"heapsize={HEAP_BYTES[self.kind] + self._shims(rom, env)}"]
-            command += [str(SHIMS / "boot.py")]
+            command = self._micropython(env)
         else:
             command = [sys.executable, str(SHIMS / "cpython.py")]
         out_read, out_write = os.pipe()
@@ -342,6 +338,13 @@ class Board:
         self.resets[self._reason] += 1
         self._changed()
         self._start = self._loop.call_later(_BOOT_DELAY_S, self._power_on)
+
+    def _micropython(self, env: dict[str, str], *options: str) -> list[str]:
+        rom = self._rom()
+        env["BOARD_ROM"] = ""  # simulator.rom puts the address here
+        command = [sys.executable, str(ROOT / "simulator" / "rom.py"), str(rom)]
+        command += ["-X", f"heapsize={HEAP_BYTES[self.kind] + self._shims(rom, env)}"]
+        return [*command, *options, str(SHIMS / "boot.py")]
 
     def _typed_soft_reset(self, status: int) -> bool:
         """Was it Ctrl-D at the REPL? There is none here (see pretend_board)."""

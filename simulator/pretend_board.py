@@ -1,15 +1,17 @@
-"""A pretend board: a simulated board with what the tools for real ones need, a serial port and a flash.
+"""A pretend board: a simulated board with a serial port and a flash, for the tools of real ones.
 
-`python -m simulator.pretend_board charger --flash charger.img` prints the port: a pty on which MicroPython's REPL
-answers as a board's does, raw REPL, soft reset and machine.reset() included. mpremote, `make deploy` and `make repl`
-work on it. The flash is a littlefs of the board's size in one file; it holds nothing but what was put on it.
-Everything else is `ievcc board`: the same shims, the same bench socket, the same line to a PZEM.
+`python -m simulator.pretend_board charger --flash charger.img` prints the port: a pty on which
+MicroPython's REPL answers as a board's does, raw REPL, soft reset and machine.reset() included.
+mpremote, `make deploy` and `make repl` work on it. The flash is a littlefs of the board's size in
+one file; it holds nothing but what was put on it. Everything else is `ievcc board`: the same
+shims, the same bench socket, the same line to a PZEM.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import fcntl
 import os
 import pty
@@ -21,9 +23,12 @@ from pathlib import Path
 
 from simulator import board
 from simulator.board import Board, BoardError
+from simulator.rom import kept
 
 # Room for files in MicroPython's images for the smallest boards sold: 4 MiB ESP32, 2 MiB ESP8266.
 FLASH_BYTES = {"charger": 2 * 1024 * 1024, "energy_meter": 1024 * 1024}
+# The ROMFS partition of the ESP8266's FLASH_2M_ROMFS image; the ESP32's images have none.
+PARTITION_BYTES = 320 * 1024
 _SOFT_REBOOT = b"MPY: soft reboot\r\n"
 _RAW_PROMPT = b"raw REPL; CTRL-B to exit"
 _BANNER = b"\nMicroPython "
@@ -41,16 +46,20 @@ class PretendBoard(Board):
         uart: str | None = None,
         bench: Path | None = None,
         link: Path | None = None,
+        romfs: bool = True,
     ) -> None:
-        """`link` becomes a symbolic link to the port.
+        """`link` becomes a symbolic link to the port. Without `romfs` an ESP8266 has the plain
+        image, which has no partition for byte code that is read in place.
 
         Raises:
             BoardError: there is no MicroPython for this computer; CPython has no such REPL.
         """
         super().__init__(kind, {}, flash, uart=uart, bench=bench)
         if self.interpreter is None:
-            raise BoardError("there is no MicroPython for this computer, and a pretend board needs it")
+            raise BoardError("a pretend board needs MicroPython; there is none for this computer")
         self.link = link
+        has_partition = romfs and self.chip == "esp8266"
+        self.partition = flash.with_name(flash.name + ".romfs") if has_partition else None
         self._host, self._host_end = pty.openpty()
         tty.setraw(self._host_end)
         os.set_blocking(self._host, False)
@@ -58,7 +67,6 @@ class PretendBoard(Board):
         self._line = -1
         self._raw = False
         self._heard_last = b""
-        self._typed_d = False
         self._to_raw = False
 
     async def start(self) -> None:
@@ -83,16 +91,20 @@ class PretendBoard(Board):
         if not self.flash.exists():
             self.flash.parent.mkdir(parents=True, exist_ok=True)
             self.flash.write_bytes(b"\xff" * FLASH_BYTES[self.kind])
+        if self.partition is not None and not self.partition.exists():
+            self.partition.write_bytes(b"\xff" * PARTITION_BYTES)
         self._make_lib()
-        for package in ("shared", "firmware"):
-            (self._work / "lib" / package).unlink()
+
+    def _rom(self) -> Path:
+        """What is frozen into a board's image: its own modules and umqtt, nothing of ours."""
+        frozen = {f"lib/{thing.name}": thing for thing in (board.ROOT / ".deps").iterdir()}
+        return kept({"sim": board.SHIMS, **frozen}, board.ROOT / "build" / "boards")
 
     def _launch(self, env: dict[str, str], fds: list[int]) -> subprocess.Popen[bytes]:
         """Start MicroPython on boot.py with our line as its terminal, and its REPL after that."""
-        assert self.interpreter is not None
         self._line, end = pty.openpty()
         tty.setraw(end)
-        # Ctrl-C must become a signal, for the program that runs; the REPL itself switches that off.
+        # Ctrl-C must become a signal, for the program that runs; the REPL switches it off.
         mode = termios.tcgetattr(end)
         mode[3] |= termios.ISIG
         mode[6][termios.VQUIT] = mode[6][termios.VSUSP] = b"\xff"
@@ -103,16 +115,17 @@ class PretendBoard(Board):
             "BOARD_ROOT": str(self._work),
             "BOARD_CONSOLE": "raw" if self._to_raw else "friendly",
         }
-        heap = f"heapsize={board.HEAP[self.kind]}"
+        if self.partition is not None:
+            env["BOARD_PARTITION"] = str(self.partition.resolve())
         child = subprocess.Popen(
-            [self.interpreter, "-X", heap, "-i", str(board.SHIMS / "boot.py")],
+            self._micropython(env, "-i"),
             env=env,
             stdin=end,
             stdout=end,
             stderr=end,
             pass_fds=fds,
             start_new_session=True,
-            preexec_fn=_take_terminal,
+            preexec_fn=_take_terminal,  # noqa: PLW1509 - one system call, and no threads here
         )
         os.close(end)
         self._heard_last = b""
@@ -121,7 +134,6 @@ class PretendBoard(Board):
 
     def _typed_soft_reset(self, status: int) -> bool:
         """The unix port ends where a board soft-resets: at Ctrl-D."""
-        self._drain()
         typed = status == 0
         self._to_raw = typed and self._raw
         if typed:
@@ -129,28 +141,23 @@ class PretendBoard(Board):
         self._raw = False
         return typed
 
-    def _drain(self) -> None:
+    def _died(self) -> None:
         line, self._line = self._line, -1
-        self._loop.remove_reader(line)
-        while self._pass_on(line):
-            pass
-        os.close(line)
+        if line >= 0:
+            self._loop.remove_reader(line)
+            while data := _read(line):
+                self._pass_on(line, data)
+            os.close(line)
+        super()._died()
 
     def _from_board(self, line: int) -> None:
-        if not self._pass_on(line):
-            # It has ended; what follows is up to _died.
-            self._loop.remove_reader(line)
+        data = _read(line)
+        if data:
+            self._pass_on(line, data)
+        elif data is not None:
+            self._loop.remove_reader(line)  # it has ended; the rest is up to _died
 
-    def _pass_on(self, line: int) -> bool:
-        """Bring what the board says to the host; False if nothing is to come."""
-        try:
-            data = os.read(line, 4096)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return False
-        if not data:
-            return False
+    def _pass_on(self, line: int, data: bytes) -> None:
         self._heard_last = (self._heard_last + data)[-200:]
         raw, friendly = self._heard_last.rfind(_RAW_PROMPT), self._heard_last.rfind(_BANNER)
         if raw >= 0 or friendly >= 0:
@@ -161,17 +168,15 @@ class PretendBoard(Board):
                 self._to_raw = False
                 self._heard_last = b""
                 os.write(line, _ENTER_RAW)
-            return True
-        self._to_host(data)
-        return True
+        else:
+            self._to_host(data)
 
     def _to_host(self, data: bytes) -> None:
         if not self.repl_attached:
             return
-        try:
+        # Where nobody listens it is lost: a UART waits for nobody.
+        with contextlib.suppress(BlockingIOError):
             os.write(self._host, data)
-        except BlockingIOError:
-            pass  # nobody listens, and a UART waits for nobody
 
     def _from_host(self) -> None:
         try:
@@ -179,10 +184,19 @@ class PretendBoard(Board):
         except BlockingIOError:
             return
         if self.repl_attached and self._line >= 0:
-            try:
+            # A board's receive buffer overflows as well.
+            with contextlib.suppress(BlockingIOError):
                 os.write(self._line, data)
-            except BlockingIOError:
-                pass  # a board's receive buffer overflows as well
+
+
+def _read(line: int) -> bytes | None:
+    """What is there; None if nothing is at the moment, empty if nobody is at the other end."""
+    try:
+        return os.read(line, 4096)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""
 
 
 def _take_terminal() -> None:
@@ -196,11 +210,17 @@ def main() -> int:
     parser.add_argument("--link", type=Path, help="a symbolic link to the port")
     parser.add_argument("--uart", help="the tty its PZEM hangs on")
     parser.add_argument("--bench", type=Path, help="make the bench socket here")
+    parser.add_argument("--no-romfs", action="store_true", help="an ESP8266 with the plain image")
     given = parser.parse_args()
 
     async def run() -> None:
         pretend = PretendBoard(
-            given.kind, given.flash, uart=given.uart, bench=given.bench, link=given.link
+            given.kind,
+            given.flash,
+            uart=given.uart,
+            bench=given.bench,
+            link=given.link,
+            romfs=not given.no_romfs,
         )
         print(pretend.port, flush=True)
         await board.run(pretend)

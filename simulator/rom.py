@@ -16,6 +16,7 @@ import contextlib
 import ctypes
 import hashlib
 import io
+import mmap
 import os
 import shutil
 import subprocess
@@ -68,6 +69,13 @@ def main() -> None:
     content = Path(sys.argv[1]).read_bytes()
     flash = ctypes.create_string_buffer(content, len(content))
     os.environ["BOARD_ROM"] = f"{ctypes.addressof(flash)}:{len(content)}"
+    partition = os.environ.get("BOARD_PARTITION")
+    if partition:
+        # Shared: what the board writes there is in the file, and there at its next start.
+        with Path(partition).open("r+b") as file:
+            memory = mmap.mmap(file.fileno(), 0)
+        at = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        os.environ["BOARD_PARTITION"] = f"{at}:{len(memory)}"
     sys.exit(run_main(["micropython", *sys.argv[2:]]))
 
 

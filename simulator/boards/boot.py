@@ -1,10 +1,13 @@
 """Stands where a board's frozen start-up code stands: mounts the flash, runs boot.py and main.py,
 then waits like a REPL.
 
-BOARD_ROM is where in memory the image of simulator/rom.py lies, if there is one. BOARD_ROOT is the directory that is the board's flash, BOARD_LIB what lies in its /lib, BOARD_SIM
-these shims. With BOARD_FLASH=path:bytes the flash is a littlefs of that size in a file instead,
-and BOARD_LIB the frozen modules. With BOARD_CONSOLE=friendly a REPL follows; "raw" goes there
-without main.py, as a soft reset in the raw REPL does.
+BOARD_ROM is where in memory the image of simulator/rom.py lies, if there is one. BOARD_ROOT is the
+directory that is the board's flash, BOARD_LIB what lies in its /lib, BOARD_SIM these shims.
+
+With BOARD_FLASH=path:bytes the flash is a littlefs of that size in a file instead, and the image
+holds the frozen modules only; BOARD_PARTITION is where in memory its ROMFS partition lies, if it
+has one. With BOARD_CONSOLE=friendly a REPL follows; "raw" goes there without main.py, as a soft
+reset in the raw REPL does.
 """
 
 import sys
@@ -14,10 +17,12 @@ import vfs
 
 _root, _lib, _sim = uos.getenv("BOARD_ROOT"), uos.getenv("BOARD_LIB"), uos.getenv("BOARD_SIM")
 _flash, _console = uos.getenv("BOARD_FLASH"), uos.getenv("BOARD_CONSOLE")
-_mounts = (("/", _root), ("/frozen" if _flash else "/lib", _lib), ("/sim", _sim), ("/host", "/"))
+_mounts = (("/", _root), ("/lib", _lib), ("/sim", _sim), ("/host", "/"))
 _rom = uos.getenv("BOARD_ROM")
 # With a ROM partition /lib is the flash's own: what lies there comes before the partition.
 _systems = [(at, vfs.VfsPosix(path)) for at, path in _mounts if not (_rom and at == "/lib")]
+_image = "/frozen" if _flash else "/rom"
+_partition = uos.getenv("BOARD_PARTITION")
 if _flash:
     import flash_file
 
@@ -28,14 +33,20 @@ if _rom:
     import uctypes
 
     _path, _size = _rom.split(":")
-    _systems.append(("/rom", vfs.VfsRom(uctypes.bytearray_at(int(_path), int(_size)))))
+    _systems.append((_image, vfs.VfsRom(uctypes.bytearray_at(int(_path), int(_size)))))
+if _partition:
+    _path, _size = _partition.split(":")
+    try:
+        _systems.append(("/rom", vfs.VfsRom(uctypes.bytearray_at(int(_path), int(_size)))))
+    except OSError:
+        pass  # nothing has been put there yet
 vfs.umount("/")
 for _at, _system in _systems:
     vfs.mount(_system, _at)
 uos.chdir("/")
 # A board looks into its root, its frozen modules and /lib; the shims come last, where a board's
 # built-ins come first.
-sys.path[:] = ["/rom/sim" if _rom else "/sim"]
+sys.path[:] = [_image + "/sim" if _rom else "/sim"]
 import threads  # noqa: E402
 import wiring  # noqa: E402
 
@@ -44,7 +55,7 @@ import machine  # noqa: E402, F401
 
 # Frozen modules come before /lib on a board, and a ROM partition after it.
 if _flash:
-    sys.path[:] = ["", ".frozen", "/frozen", "/lib", "/rom/sim" if _rom else "/sim"]
+    sys.path[:] = ["", ".frozen", "/frozen/lib", "/lib", "/rom", "/rom/lib", "/frozen/sim"]
 elif _rom:
     sys.path[:] = ["", ".frozen", "/lib", "/rom/lib", "/rom/sim"]
 else:
@@ -52,6 +63,10 @@ else:
 import board_sys  # noqa: E402
 
 sys.modules["sys"] = board_sys
+if _partition:
+    import board_vfs
+
+    sys.modules["vfs"] = board_vfs
 
 
 def _run(name):
