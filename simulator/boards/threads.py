@@ -4,8 +4,12 @@ wiring)."""
 import host
 import wiring
 
-stack_size = host.threads.stack_size
 get_ident = host.threads.get_ident
+
+
+def stack_size(size=0):
+    """Bytes of stack the next threads get; what they need on a 64-bit computer is more."""
+    return host.threads.stack_size(size * 4 if size else 0)
 
 
 class LockType:
