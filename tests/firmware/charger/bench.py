@@ -1,0 +1,156 @@
+"""A charger whole: its firmware on a simulated board, the bench around it, a broker, and the little of a manager that it
+takes to be believed."""
+
+import contextlib
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from manager import broker as brokers
+from manager.process import Child
+from shared import protocol
+from tests.firmware.energy_meter.rig import KEY, Manager
+
+SETTINGS: dict[str, Any] = {
+    "id": "Charger-1",
+    "site": "home",
+    "key": KEY,
+    "counter": "Counter-1",
+    "wifi_ssid": "bench",
+    "wifi_password": "not a real one",
+    "broker_host": "127.0.0.1",
+    "repl_window_ms": 0,
+    "start_delay_s": 0,
+}
+
+
+class ChargerManager(Manager):
+    """Registers the charger and gives it leases."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port, device="Charger-1")
+        self.number = 0
+
+    def _heard(self, client: Any, userdata: Any, got: Any) -> None:
+        before = len(self.messages)
+        super()._heard(client, userdata, got)
+        for _, message in self.messages[before:]:
+            if message["code"] == protocol.NEW_CHARGER and self.answers:
+                self.reply(protocol.OK, "Charger registered: Charger-1")
+
+    def lease(self, limit_a: int, ttl_ms: int = 15_000, **changes: Any) -> int:
+        """Give it so much, answering the newest message; the lease's number."""
+        self.number += 1
+        self.say({"code": protocol.AVAILABLE_LOAD, "limit_a": limit_a, "ttl_ms": ttl_ms, "lease": self.number,
+                  "reason": "fair", **changes})  # fmt: skip
+        return self.number
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The newest status."""
+        got = self.of(protocol.CHARGER_STATUS)
+        return got[-1] if got else {}
+
+
+class Bench:
+    """The bench socket of a running board: `put` inputs, `line` is its newest word, `lines` all of them."""
+
+    def __init__(self, folder: Path, name: str = "charger", **settings: Any) -> None:
+        self.folder = folder
+        config = folder / f"{name}.json"
+        config.write_text(json.dumps({**SETTINGS, **settings}))
+        self.path = folder / f"{name}.sock"
+        self.flash = folder / f"{name}.flash"
+        command = [sys.executable, "-m", "manager", "board", "charger", "--config", str(config), "--bench", str(self.path),
+                   "--fs", str(self.flash), "--console"]  # fmt: skip
+        self.child = Child(name, command, folder / f"{name}.log")
+        until(self.path.exists, 15, lambda: "the bench socket is not there")
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(str(self.path))
+        self.lines: list[dict[str, Any]] = []
+        self._changed = threading.Condition()
+        threading.Thread(target=self._read, daemon=True).start()
+        self.put(get=True)
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError, ValueError), self._socket.makefile("rb") as lines:
+            for line in lines:
+                with self._changed:
+                    self.lines.append(json.loads(line))
+                    self._changed.notify_all()
+
+    def put(self, **inputs: Any) -> None:
+        """Change the world."""
+        self._socket.sendall(json.dumps(inputs).encode() + b"\n")
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """What the bench said last."""
+        return self.lines[-1] if self.lines else {}
+
+    def wait(self, what: Callable[[dict[str, Any]], Any], seconds: float = 20, since: int | None = None) -> dict[str, Any]:
+        """The first line, from number `since` on (default: the newest one there is), of which `what` is true."""
+        at = max(0, len(self.lines) - 1) if since is None else since
+        ends = time.monotonic() + seconds
+        with self._changed:
+            while True:
+                while at < len(self.lines):
+                    if "error" in self.lines[at]:
+                        raise AssertionError(self.lines[at])
+                    if what(self.lines[at]):
+                        return self.lines[at]
+                    at += 1
+                left = ends - time.monotonic()
+                if left <= 0:
+                    raise AssertionError((self.line, self.log()[-2000:]))
+                self._changed.wait(left)
+
+    def ready(self) -> None:
+        """Wait until the board has proven itself."""
+        self.wait(lambda got: got.get("state") == "A1" and self.log().count('"no_car"') > 0 if got else False, 20)
+
+    def log(self) -> str:
+        """What the board printed."""
+        file = self.folder / f"{self.path.stem}.log"
+        return file.read_text() if file.exists() else ""
+
+    def charge(self) -> None:
+        """Plug in, be ready, and have power."""
+        self.put(ev="B")
+        self.wait(lambda got: got["state"] == "B2")
+        self.put(ev="C")
+        self.wait(lambda got: got["contactor"] and got["mains_out"])
+
+    def stop(self) -> None:
+        self._socket.close()
+        self.child.end()
+
+
+def until(what: Callable[[], Any], seconds: float = 15, words: Callable[[], Any] = lambda: "") -> Any:
+    """Wait for something to become true, and give it."""
+    ends = time.monotonic() + seconds
+    while True:
+        got = what()
+        if got:
+            return got
+        assert time.monotonic() < ends, words()
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def charger(folder: Path, **settings: Any) -> Iterator[tuple[Bench, ChargerManager]]:
+    """A charger that runs, registered at a manager; everything ends with the block."""
+    with contextlib.ExitStack() as ends:
+        broker = brokers.start(folder / "broker", kind="mosquitto")
+        ends.callback(broker.stop)
+        manager = ChargerManager(broker.port)
+        ends.callback(manager.close)
+        bench = Bench(folder, broker_port=broker.port, **settings)
+        ends.callback(bench.stop)
+        until(lambda: manager.status, 30, lambda: (manager.messages, manager.bad, bench.log()[-3000:]))
+        yield bench, manager

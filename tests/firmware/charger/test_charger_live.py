@@ -1,0 +1,76 @@
+"""The charger's firmware on a simulated board, over a real broker: registration, leases, loads, faults."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from shared import protocol
+from tests.firmware.charger.bench import charger, until
+
+pytestmark = [pytest.mark.board, pytest.mark.broker]
+
+
+def test_a_charger_registers_follows_its_leases_and_measures_its_car(
+    tmp_path: Path, micropython: str, mosquitto: str
+) -> None:
+    with charger(tmp_path) as (bench, manager):
+        announced = manager.of(protocol.NEW_CHARGER)[0]
+        assert announced["counter"] == "Counter-1"
+        assert announced["model"] == "ESP32"
+        until(lambda: manager.status["state"] == "A1", 20, lambda: manager.status)
+        number = manager.lease(16)
+        until(lambda: manager.status["lease"] == number)
+        bench.charge()
+        until(lambda: manager.status["state"] == "C2" and manager.status["contactor"])
+        assert manager.status["offer_a"] == 16
+        bench.put(car_ma=[16000, 0, 0])
+        until(lambda: any(m["current_ma"] == [16000] for m in manager.of(protocol.CHARGER_LOAD)), 10, bench.log)
+        # A cut is at once on the pilot and in the next status; the lease is confirmed by number.
+        number = manager.lease(10)
+        bench.wait(lambda got: got["offer_a"] == 10, 5)
+        until(lambda: manager.status["lease"] == number and manager.status["offer_a"] == 10)
+        # No more leases: at the promised time nothing is offered, and six seconds later the contactor opens.
+        manager.lease(12, 2000)
+        bench.wait(lambda got: got["offer_a"] == 0, 5)
+        bench.wait(lambda got: not got["contactor"], 8)
+        until(lambda: manager.status["state"] == "C1")
+
+
+def test_what_is_not_the_managers_changes_nothing(tmp_path: Path, micropython: str, mosquitto: str) -> None:
+    with charger(tmp_path) as (bench, manager):
+        until(lambda: manager.status["state"] == "A1", 20)
+        manager.lease(16)
+        bench.put(ev="B")
+        bench.wait(lambda got: got["offer_a"] == 16)
+        forger = protocol.Sender(b"another key", 9)
+        topic = "ievcc/home/Charger-1/down"
+        boot, seq = manager.boot_seq
+        lease = {"code": protocol.AVAILABLE_LOAD, "limit_a": 32, "ttl_ms": 15_000, "lease": 99, "reason": "x",
+                 "re_boot": boot, "re_seq": seq}  # fmt: skip
+        for data in (forger.seal(topic, lease), b"", b"{}", b"\xff" * 100, b"[" * 500, b'{"v":1}', b"x" * 3000):
+            manager.raw("Charger-1/down", data)
+        manager.raw("Charger-1/down", forger.seal(topic, lease), retain=True)
+        time.sleep(1)
+        assert bench.line["offer_a"] == 16
+        bench.put(ev="A")  # a change, so that it reports
+        until(lambda: manager.status["rejected"] >= 7, 15, lambda: manager.status)
+        assert bench.line["resets"] == {}
+
+
+def test_faults_are_told_and_latched_over_a_power_cut(tmp_path: Path, micropython: str, mosquitto: str) -> None:
+    with charger(tmp_path) as (bench, manager):
+        until(lambda: manager.status["state"] == "A1", 20)
+        manager.lease(16)
+        bench.charge()
+        bench.put(residual_ma={"dc": 30})
+        bench.wait(lambda got: not got["contactor"], 5)
+        until(lambda: any(m["fault"] == "residual_current" and m["active"] for m in manager.of(protocol.FAULT)))
+        bench.put(residual_ma={"dc": 0}, ev="A")
+        bench.put(power=False)
+        bench.wait(lambda got: not got["running"])
+        bench.put(power=True)
+        until(lambda: len(manager.of(protocol.NEW_CHARGER)) > 1, 30)
+        until(lambda: manager.status["faults"] == ["residual_current"], 20, lambda: manager.status)
+        manager.say({"code": protocol.COMMAND, "command": "clear_fault", "argument": "residual_current"})
+        until(lambda: manager.status["faults"] == [], 10)
