@@ -17,6 +17,7 @@ from mpremote.transport import TransportError, TransportExecError
 from mpremote.transport_serial import SerialTransport
 from serial import SerialException
 
+from tools import romfs
 from tools.board_kinds import BoardKind, ToolError, kind, port
 from tools.firmware_files import build
 
@@ -28,8 +29,8 @@ _MARCH = (
 _MPY_VERSION = 6
 _OUR_FOLDERS = ("/lib/shared", "/lib/firmware")
 _CONFIG = "/config.json"
-# A board whose REPL is off its UART has it back for a moment after a reset (its boot.py waits).
-_CATCH_S = 8.0
+# A board whose REPL is off its UART has it back for a moment after a reset (its main.py waits).
+_PATIENCE_S = 10.0
 
 # What runs on the board is small and says one line a file, so that an ESP8266 has room for it.
 _WHO = """
@@ -89,8 +90,11 @@ class Board:
         with suppress(SerialException, OSError):
             self._transport.close()
 
-    def enter(self) -> None:
+    def enter(self, patience_s: float = _PATIENCE_S) -> None:
         """Stop what runs on the board and take its raw REPL, by a reset if it does not listen.
+
+        Args:
+            patience_s: how long to wait for it after the reset.
 
         Raises:
             ToolError: nobody answers.
@@ -98,12 +102,11 @@ class Board:
         serial = self._transport.serial
         serial.write(b"\r\x03\x03")
         if not self._prompt_within(1.0):
-            print("deploy: the board does not listen; resetting it", flush=True)
+            print("deploy: the board does not listen. Press its reset button", flush=True)
             self._pulse_reset()
-            if not self._prompt_within(_CATCH_S):
+            if not self._prompt_within(patience_s):
                 raise ToolError(
-                    f"no MicroPython answers at {self._at}. Press the board's reset button and"
-                    " try again; a new board needs `make flash` first"
+                    f"no MicroPython answers at {self._at}. A new board needs `make flash` first"
                 )
         try:
             # The soft reset gives the memory of the program that was stopped back.
@@ -207,6 +210,9 @@ def identify(device: Board, board: BoardKind) -> str | None:
             f"the board's MicroPython reads byte code {int(mpy) & 0xFF}, ours is {_MPY_VERSION}:"
             " flash it with MicroPython 1.29 first (make flash)"
         )
+    if chip == "esp32":
+        # The watchdog of the program that was stopped runs on, and would bite while we copy.
+        device.run("import machine\nmachine.WDT(timeout=600000)")
     arch = (int(mpy) >> 10) & 0xF
     return _MARCH[arch] if arch < len(_MARCH) else None
 
@@ -256,6 +262,36 @@ def deploy(device: Board, wanted: dict[str, bytes]) -> tuple[int, int]:
     return len(changed), len(stale)
 
 
+def deploy_byte_code(device: Board, wanted: dict[str, bytes]) -> tuple[dict[str, bytes], bool]:
+    """Put byte code where it is run in place, if this board has room for it there.
+
+    Returns:
+        The files that are left for the file system, and whether anything was written.
+
+    Raises:
+        ToolError: the partition is too small, or does not hold what was written.
+    """
+    room = romfs.partition_bytes(device.run)
+    if not room:
+        return wanted, False
+    image = romfs.image({path: data for path, data in wanted.items() if path.endswith(".mpy")})
+    left = {path: data for path, data in wanted.items() if not path.endswith(".mpy")}
+    if len(image) > room:
+        raise ToolError(f"the byte code is {len(image)} bytes, the ROMFS partition {room}")
+    if romfs.holds(device.run, image):
+        return left, False
+    print(f"deploy: /rom, {len(image)} bytes of byte code", end="", flush=True)
+    try:
+        romfs.write(device.run, image, lambda _: print(".", end="", flush=True))
+    except romfs.RomfsError as error:
+        raise ToolError(str(error)) from None
+    finally:
+        print(flush=True)
+    if not romfs.holds(device.run, image):
+        raise ToolError("the ROMFS partition does not hold what was written. Deploy once more")
+    return left, True
+
+
 def configuration(path: Path) -> bytes:
     """The board's configuration, looked at before it goes onto a board.
 
@@ -279,25 +315,28 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--board", default="")
     parser.add_argument("--port", default="")
     parser.add_argument("--config", default="", help="JSON file, copied to /config.json")
-    parser.add_argument("--no-reset", action="store_true", help="leave the board in its REPL")
+    parser.add_argument(
+        "--patience", type=float, default=_PATIENCE_S, help="seconds to wait for a silent board"
+    )
     given = parser.parse_args(arguments)
     device = None
     try:
         board = kind(given.board)
         extra = {_CONFIG: configuration(Path(given.config))} if given.config else {}
         device = Board(port(given.port))
-        device.enter()
+        device.enter(given.patience)
         march = identify(device, board)
-        wanted = build(board, march) | extra
-        written, removed = deploy(device, wanted)
+        wanted, in_place = deploy_byte_code(device, build(board, march))
+        written, removed = deploy(device, wanted | extra)
+        unchanged = len(wanted) + len(extra) - written
+        place = "byte code rewritten, " if in_place else ""
         print(
-            f"deploy: {board.name}: {written} written, {removed} removed,"
-            f" {len(wanted) - written} unchanged, all verified",
+            f"deploy: {board.name}: {place}{written} written, {removed} removed,"
+            f" {unchanged} unchanged, all verified",
             flush=True,
         )
-        if not given.no_reset:
-            device.reset()
-            print("deploy: the board was reset and runs", flush=True)
+        device.reset()
+        print("deploy: the board was reset and runs", flush=True)
     except ToolError as error:
         print(f"deploy: {error}", file=sys.stderr)
         return 1
