@@ -33,7 +33,8 @@ Deliver = Callable[[str, bytes], None]
 
 
 class Circuit:
-    """A measuring circuit as slow as a PZEM-004T: it shows a step not before 1.0 s, wholly after 2.65 s.
+    """A measuring circuit as slow as a PZEM-004T: it shows a step not before 1.0 s, wholly after
+    2.65 s.
 
     What it shows is the mean of what there was between these two ages.
     """
