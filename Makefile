@@ -20,7 +20,7 @@ CONFIG ?=
 ERASE ?=
 export PYTHON
 
-.PHONY: help setup kafka demo test lint format bench soak lock flash deploy repl clean
+.PHONY: help setup kafka demo test docs lint format bench soak lock flash deploy repl clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test: setup ## all tests (ARGS="tests/tools -k deploy" for some)
 
 soak: setup ## the long tests
 	@$(PY) -m pytest -m soak $(ARGS)
+
+docs: $(READY) ## docs/protocol.md from the codec's table
+	@$(PY) -m tools.protocol_page
 
 lint: $(READY) ## ruff and mypy
 	@$(BIN)/ruff check .
