@@ -4,8 +4,10 @@ python -m tools.deploy --board charger --port /dev/ttyUSB0 [--config charger.jso
 """
 
 import argparse
+import errno
 import hashlib
 import json
+import re
 import struct
 import sys
 import time
@@ -28,6 +30,7 @@ _MARCH = (
 )  # fmt: skip
 _MPY_VERSION = 6
 _OUR_FOLDERS = ("/lib/shared", "/lib/firmware")
+_FULL = "its flash is full: remove what is not needed there (make repl)"
 _CONFIG = "/config.json"
 # A board whose REPL is off its UART has it back for a moment after a reset (its main.py waits).
 _PATIENCE_S = 10.0
@@ -124,8 +127,7 @@ class Board:
         try:
             return bytes(self._transport.exec(code)).decode(errors="replace")
         except TransportExecError as error:
-            last = str(error.error_output).strip().splitlines()[-1:]
-            raise ToolError(f"the board refused: {' '.join(last)}") from None
+            raise ToolError(f"the board refused: {_why(error)}") from None
         except (TransportError, SerialException, OSError, struct.error) as error:
             raise ToolError(f"lost the board at {self._at}: {error}") from None
 
@@ -139,11 +141,11 @@ class Board:
         try:
             self._transport.fs_writefile(part, content, chunk_size=256)
         except TransportExecError as error:
-            full = "28" in str(error.error_output) or "ENOSPC" in str(error.error_output)
-            why = "its flash is full" if full else str(error.error_output).strip()
-            raise ToolError(f"writing {path} failed: {why}") from None
+            raise ToolError(f"writing {path} failed: {_why(error)}") from None
         except OSError as error:
-            raise ToolError(f"writing {path} failed: {error}") from None
+            full = error.errno == errno.ENOSPC
+            why = _FULL if full else f"writing {path} failed: {error}"
+            raise ToolError(why) from None
         except (TransportError, struct.error) as error:
             raise ToolError(f"lost the board while writing {path}: {error}") from None
         self.run(f"import os\nos.rename({part!r}, {path!r})")
@@ -182,6 +184,13 @@ class Board:
             raise ToolError(f"lost the board at {self._at}: {error}") from None
         finally:
             serial.timeout = before
+
+
+def _why(error: TransportExecError) -> str:
+    """The last line of what went wrong on the board; a full flash in words."""
+    words = str(error.error_output).strip().splitlines() or ["no reason given"]
+    full = re.search(rf"OSError: (\[Errno )?{errno.ENOSPC}\b|ENOSPC", words[-1])
+    return _FULL if full else words[-1]
 
 
 @contextmanager
