@@ -8,6 +8,7 @@ and lives from the mains it measures.
 """
 
 from firmware.common.modbus import GENERAL, READ_HOLDING, READ_INPUT, WRITE_SINGLE, ModbusError
+from firmware.common.ticks import ticks_add, ticks_diff
 
 try:
     from typing import Any  # for type checkers; the boards have no typing
@@ -21,7 +22,8 @@ ALARM_MAX_W = 25_000
 
 # How many registers successive questions ask for. An answer that comes too late is told from the
 # one to the present question by its length: taken for it, a reading would be older than it says.
-_COUNTS = (10, 9, 8)
+_COUNTS = (10, 9, 8, 7)
+_LATE_MS = 1000  # an answer that has not come by then will not come
 
 
 class Reading:
@@ -50,17 +52,15 @@ class Reading:
         self.asked = asked
 
 
-def parse(whole: bytes, asked: int = 0) -> Reading:
-    """The reading in an answer to 8, 9 or 10 input registers from 0. ModbusError "impossible" for
+def parse(whole: bytes, asked: int = 0, freq_dhz: int = 500) -> Reading:
+    """The reading in an answer to 7 to 10 input registers from 0; `freq_dhz` where it has none. ModbusError "impossible" for
     values outside what the device can measure: below 50 V it has no supply to answer with, so a
     frame of zeros is not a reading."""
     word = [whole[i] << 8 | whole[i + 1] for i in range(3, 3 + whole[2], 2)]
+    freq = word[7] if len(word) > 7 else freq_dhz
     voltage, current, power = word[0], word[1] | word[2] << 16, word[3] | word[4] << 16
     if not (
-        500 <= voltage <= 3000
-        and current <= 110_000
-        and power <= 270_000
-        and 400 <= word[7] <= 700
+        500 <= voltage <= 3000 and current <= 110_000 and power <= 270_000 and 400 <= freq <= 700
     ):
         raise ModbusError("impossible")
     if len(word) > 8:
@@ -71,7 +71,7 @@ def parse(whole: bytes, asked: int = 0) -> Reading:
         apparent = voltage * current // 1000  # 0.1 VA
         pf = min(100, (power * 100 + apparent // 2) // apparent) if apparent else 0
     alarm = word[9] == 0xFFFF if len(word) > 9 else None
-    return Reading(voltage, current, power, word[5] | word[6] << 16, word[7], pf, alarm, asked)
+    return Reading(voltage, current, power, word[5] | word[6] << 16, freq, pf, alarm, asked)
 
 
 def jump(old: Reading, new: Reading, passed_ms: int) -> str:
@@ -108,6 +108,8 @@ class Pzem:
         self.bus = bus
         self.address = address
         self._turn = 0
+        self._late: "list[int | None]" = [None] * len(_COUNTS)  # an answer may come until then
+        self._freq_dhz = 500
 
     def ask(self, now_ms: int) -> None:
         """Ask for a reading; the bus must be `quiet` and not `waiting`."""
@@ -115,21 +117,39 @@ class Pzem:
             body = bytes((GENERAL, READ_HOLDING, 0, _ADDRESS_REGISTER, 0, 1))
             self.bus.ask(body, bytes((GENERAL, READ_HOLDING, 2)), 7, now_ms)
             return
-        self._turn = (self._turn + 1) % len(_COUNTS)
+        self._turn = self._next(now_ms)
         count = _COUNTS[self._turn]
         head = bytes((self.address, READ_INPUT, 2 * count))
         self.bus.ask(
             bytes((self.address, READ_INPUT, 0, 0, 0, count)), head, 5 + 2 * count, now_ms
         )
 
+    def _next(self, now_ms: int) -> int:
+        """Which count to ask for: not one whose answer may still be on its way, if there is
+        another; else the one that has been on its way for longest."""
+        for k in range(1, len(_COUNTS) + 1):
+            turn = (self._turn + k) % len(_COUNTS)
+            late = self._late[turn]
+            if late is None or ticks_diff(now_ms, late) >= 0:
+                self._late[turn] = None
+                return turn
+        return (self._turn + 1) % len(_COUNTS)
+
     def answer(self, now_ms: int) -> Reading | None:
         """The reading, ModbusError if there will be none; None while it is still to come, and once
         after the device has told its address, when the bus is no longer `waiting`."""
-        whole = self.bus.answer(now_ms)
+        try:
+            whole = self.bus.answer(now_ms)
+        except ModbusError as e:
+            if e.what in ("silence", "cut"):
+                self._late[self._turn] = ticks_add(self.bus.asked, _LATE_MS)
+            raise
         if whole is None:
             return None
         if self.address != GENERAL:
-            return parse(whole, self.bus.asked)
+            reading = parse(whole, self.bus.asked, self._freq_dhz)
+            self._freq_dhz = reading.freq_dhz
+            return reading
         if not whole[3] and 1 <= whole[4] <= 247:
             self.address = whole[4]
         return None

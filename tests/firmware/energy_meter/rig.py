@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
 
 from manager import broker as brokers
 from shared import protocol
@@ -42,7 +43,7 @@ class Manager:
         self._key = bytes.fromhex(key) or None
         self._receiver = protocol.Receiver(self._key)
         self._sender = protocol.Sender(self._key, 7)
-        self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
         self._client.on_connect = self._connected
         self._client.on_message = self._heard
         self._client.reconnect_delay_set(1, 1)
@@ -60,9 +61,9 @@ class Manager:
         if topic.endswith("/down"):
             return
         try:
-            message = self._receiver.open(got.topic, got.payload)
+            message = self._receiver.open(got.topic, bytes(got.payload))
         except protocol.ProtocolError:
-            self.bad.append((topic, got.payload))
+            self.bad.append((topic, bytes(got.payload)))
             return
         self.boot_seq = (message["boot"], message["seq"])
         self.messages.append((time.monotonic(), message))
