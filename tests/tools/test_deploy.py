@@ -4,75 +4,20 @@ littlefs of the board's size."""
 import json
 import os
 import pty
-import re
 import shutil
-import socket
 import subprocess
 import sys
 import tty
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
-from tests.real_parts import real_part
+from tests.tools.pretend import ROOT, Start, counts, deploy
 from tools.board_kinds import KINDS
 from tools.firmware_files import sources
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 BOTH = pytest.mark.parametrize("kind", ["charger", "energy_meter"])
 pytestmark = pytest.mark.board
-
-
-class Pretend:
-    """A pretend board in a process of its own."""
-
-    def __init__(self, kind: str, folder: Path, *more: str) -> None:
-        self.kind = kind
-        self.bench = folder / "bench.sock"
-        command = [sys.executable, "-m", "simulator.pretend_board", kind]
-        command += ["--flash", str(folder / "flash.img"), "--bench", str(self.bench), *more]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        assert self.process.stdout is not None
-        self.port = self.process.stdout.readline().strip()
-        assert self.port.startswith("/dev/"), "the pretend board did not start"
-
-    def end(self) -> None:
-        self.process.terminate()
-        self.process.wait(10)
-
-    def press_reset(self) -> None:
-        with socket.socket(socket.AF_UNIX) as bench:
-            bench.connect(str(self.bench))
-            bench.sendall(b'{"reset": true}\n')
-            bench.recv(4096)
-
-    def mpremote(self, *command: str) -> str:
-        line = [real_part("mpremote"), "connect", self.port, *command]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=20, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-
-class Start(Protocol):
-    """Starts a pretend board of a kind, with more options."""
-
-    def __call__(self, kind: str, *more: str) -> Pretend: ...
-
-
-@pytest.fixture
-def pretend(tmp_path: Path) -> Iterator[Start]:
-    real_part("micropython")
-    boards: list[Pretend] = []
-
-    def start(kind: str, *more: str) -> Pretend:
-        boards.append(Pretend(kind, tmp_path, *more))
-        return boards[-1]
-
-    yield start
-    for board in boards:
-        board.end()
 
 
 @pytest.fixture
@@ -81,24 +26,6 @@ def tree(tmp_path: Path) -> Path:
     for folder in ("shared", "firmware", "tools"):
         shutil.copytree(ROOT / folder, tmp_path / "tree" / folder)
     return tmp_path / "tree"
-
-
-def deploy(
-    port: str, kind: str, *more: str, tree: Path = ROOT
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tools.deploy", "--board", kind, "--port", port, *more]
-    return subprocess.run(
-        command, cwd=tree, capture_output=True, text=True, timeout=40, check=False
-    )
-
-
-def counts(done: subprocess.CompletedProcess[str]) -> tuple[int, int, int]:
-    """Written, removed, unchanged."""
-    found = re.search(r"(\d+) written, (\d+) removed, (\d+) unchanged, all verified", done.stdout)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert found, done.stdout
-    written, removed, unchanged = found.groups()
-    return int(written), int(removed), int(unchanged)
 
 
 @BOTH
@@ -129,10 +56,10 @@ def test_byte_code_runs_in_place_where_there_is_a_partition(pretend: Start, tree
     assert board.mpremote("exec", where).split() == ["True", "/rom/lib/shared/protocol.mpy"]
 
 
-def test_damage_in_the_partition_is_mended(pretend: Start, tmp_path: Path) -> None:
+def test_damage_in_the_partition_is_mended(pretend: Start) -> None:
     board = pretend("energy_meter")
     counts(deploy(board.port, "energy_meter"))
-    partition = tmp_path / "flash.img.romfs"
+    partition = board.flash.with_name("flash.img.romfs")
     sound = partition.read_bytes()
     with partition.open("r+b") as flash:
         flash.seek(20_000)

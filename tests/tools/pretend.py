@@ -1,0 +1,72 @@
+"""A pretend board in a process of its own, and `make deploy` onto it."""
+
+import re
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Protocol
+
+from tests.real_parts import real_part
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class Pretend:
+    """A pretend board in a process of its own."""
+
+    def __init__(self, kind: str, folder: Path, *more: str) -> None:
+        folder.mkdir()
+        self.kind = kind
+        self.flash = folder / "flash.img"
+        self.bench = folder / "bench.sock"
+        command = [sys.executable, "-m", "simulator.pretend_board", kind]
+        command += ["--flash", str(self.flash), "--bench", str(self.bench), *more]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        assert self.process.stdout is not None
+        self.port = self.process.stdout.readline().strip()
+        assert self.port.startswith("/dev/"), "the pretend board did not start"
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+    def press_reset(self) -> None:
+        with socket.socket(socket.AF_UNIX) as bench:
+            bench.connect(str(self.bench))
+            bench.sendall(b'{"reset": true}\n')
+            bench.recv(4096)
+
+    def press_reset_after(self, seconds: float) -> None:
+        threading.Timer(seconds, self.press_reset).start()
+
+    def mpremote(self, *command: str) -> str:
+        line = [real_part("mpremote"), "connect", self.port, *command]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=20, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+class Start(Protocol):
+    """Starts a pretend board of a kind, with more options."""
+
+    def __call__(self, kind: str, *more: str) -> Pretend: ...
+
+
+def deploy(
+    port: str, kind: str, *more: str, tree: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tools.deploy", "--board", kind, "--port", port, *more]
+    return subprocess.run(
+        command, cwd=tree, capture_output=True, text=True, timeout=40, check=False
+    )
+
+
+def counts(done: subprocess.CompletedProcess[str]) -> tuple[int, int, int]:
+    """Written, removed, unchanged."""
+    found = re.search(r"(\d+) written, (\d+) removed, (\d+) unchanged, all verified", done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert found, done.stdout
+    written, removed, unchanged = found.groups()
+    return int(written), int(removed), int(unchanged)

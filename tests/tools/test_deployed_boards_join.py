@@ -1,0 +1,62 @@
+"""Boards that were deployed to and reset run their main.py and join the running system: a real
+broker, a real manager."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from simulator.pzem_slave import LineThread, Pzem
+from tests.live.running import Running, until
+from tests.tools.pretend import Pretend, Start, counts, deploy
+
+SITE = """
+[site]
+limit_a = 30
+open = true
+"""
+pytestmark = [pytest.mark.board, pytest.mark.broker]
+
+
+@pytest.fixture
+def running(tmp_path: Path, mosquitto: str) -> Iterator[Running]:
+    system = Running(tmp_path, SITE)
+    yield system
+    system.stop()
+
+
+def put(board: Pretend, running: Running, **settings: object) -> None:
+    """Deploy with a configuration for this system; the board is reset at the end of it."""
+    file = board.flash.with_suffix(".json")
+    network = {
+        "site": running.root.split("/")[1],
+        "wifi_ssid": "bench",
+        "broker_host": "127.0.0.1",
+        "broker_port": running.broker.port,
+    }
+    file.write_text(json.dumps(network | settings))
+    assert counts(deploy(board.port, board.kind, "--config", str(file)))[0] > 0
+
+
+def test_a_meter_and_a_charger_join(running: Running, pretend: Start) -> None:
+    with LineThread([Pzem()]) as line:
+        meter = pretend("energy_meter", "--uart", line.path)
+        put(meter, running, id="Counter-1", role="house", repl_window_ms=1000)
+        until("the meter is registered", lambda: running.state()["meters"], 20)
+        charger = pretend("charger")
+        put(charger, running, id="Charger-1", counter="Counter-1", start_delay_s=0)
+        until("the charger is registered", lambda: running.charger("Charger-1"), 20)
+
+        # The meter's line now belongs to its PZEM, so nobody answers until it is reset; the
+        # charger's program is simply stopped. Nothing has changed, and both run again.
+        meter.press_reset_after(2.5)
+        assert counts(deploy(meter.port, "energy_meter"))[0] == 0
+        assert counts(deploy(charger.port, "charger"))[0] == 0
+        for name in ("Counter-1", "Charger-1"):
+            until(f"{name} is back", lambda name=name: online(running, name), 20)
+
+
+def online(running: Running, name: str) -> bool:
+    devices = running.state()["meters"] + running.state()["chargers"]
+    return any(device["id"] == name and device["online"] for device in devices)
