@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import __main__ as bench
+from bench.reaction import PARTS
 from bench.table import Row, as_text, percentile, summed_up
 
 
@@ -62,3 +63,15 @@ def test_an_unknown_piece_is_wrong_use() -> None:
     with pytest.raises(SystemExit) as stopped:
         bench.main(["nothing"])
     assert stopped.value.code == 2
+
+
+@pytest.mark.board
+@pytest.mark.broker
+def test_a_slice_of_the_live_reaction(tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    assert bench.main(["reaction", "--small", "--json", str(out)]) == 0
+    rows = {row["what"]: row for row in json.loads(out.read_text())["reaction"]}
+    parts = [rows[name]["median"] for name in PARTS]
+    assert all(part > 0 for part in parts)
+    # Medians of the parts need not add up to the median of the whole, but nearly do.
+    assert sum(parts) == pytest.approx(rows["register to duty"]["median"], rel=0.5)
