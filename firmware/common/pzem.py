@@ -53,9 +53,11 @@ class Reading:
 
 
 def parse(whole: bytes, asked: int = 0, freq_dhz: int = 500) -> Reading:
-    """The reading in an answer to 7 to 10 input registers from 0; `freq_dhz` where it has none. ModbusError "impossible" for
-    values outside what the device can measure: below 50 V it has no supply to answer with, so a
-    frame of zeros is not a reading."""
+    """The reading in an answer to 7 to 10 input registers from 0; `freq_dhz` where it has none.
+
+    ModbusError "impossible" for values outside what the device can measure: below 50 V it has no
+    supply to answer with, so a frame of zeros is not a reading.
+    """
     word = [whole[i] << 8 | whole[i + 1] for i in range(3, 3 + whole[2], 2)]
     freq = word[7] if len(word) > 7 else freq_dhz
     voltage, current, power = word[0], word[1] | word[2] << 16, word[3] | word[4] << 16

@@ -14,7 +14,7 @@ import os
 
 from firmware.common.config import write_whole
 from firmware.common.ticks import ticks_diff
-from firmware.common.update_start import NEW, PLAN, remove
+from firmware.common.update_start import NEW, PLAN, exists, remove
 from shared import protocol
 
 try:
@@ -124,6 +124,7 @@ class Update:
         os.remove(_BUNDLE)
         plan = {"update": offer["update"], "version": offer["version"], "stage": "swap"}
         plan["files"] = files
+        plan["added"] = [path for path in files if not exists(path)]
         write_whole(PLAN, json.dumps(plan))  # from this moment on the next start changes over
         self._say(offer["update"], "ready")
         self.restart = True

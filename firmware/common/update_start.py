@@ -39,7 +39,7 @@ def plan() -> "dict[str, Any] | None":
     try:
         with open(PLAN) as f:
             got = json.load(f)
-        return got if type(got) is dict and "stage" in got and "files" in got else None
+        return got if type(got) is dict and "added" in got else None
     except (OSError, ValueError):
         return None
 
@@ -73,8 +73,8 @@ def at_start() -> None:
         for path in now["files"]:
             if exists(path + OLD):
                 os.rename(path + OLD, path)
-            else:
-                remove(path)  # there was none before
+            elif path in now["added"]:
+                remove(path)
         now["stage"] = "reverted"
         _write(now)
 

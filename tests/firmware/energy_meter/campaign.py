@@ -17,7 +17,7 @@ from firmware.energy_meter.meter import Reader
 from simulator.pzem_slave import FAULTS, Exchange, LineThread, Pzem
 
 SETTINGS = {"phases": 1, "poll_ms": 1}
-ALL_FAULTS = {name: 0.02 for name in FAULTS}
+ALL_FAULTS = dict.fromkeys(FAULTS, 0.02)
 
 
 class Tty:
