@@ -199,10 +199,10 @@ def take(
             for width in (MINUTE_MS, QUARTER_MS):
                 # Most readings lie in one window with the one before.
                 start = t_ms - t_ms % width
-                if start <= device.last_ms:
-                    shares = [(start, energy)]
-                else:
-                    shares = spread(energy, device.last_ms, t_ms, width)
+                within = start <= device.last_ms
+                shares = (
+                    [(start, energy)] if within else spread(energy, device.last_ms, t_ms, width)
+                )
                 for begins, share in shares:
                     window = windows.get((number, width, begins))
                     if window is None:

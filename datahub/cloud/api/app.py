@@ -1,0 +1,35 @@
+"""The cloud's API: people and their tokens, what their sites measured, what managers work from."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from datahub.cloud.api import managers, measurements, people
+from datahub.cloud.api.access import Doors, Settings
+from datahub.cloud.portal import pages as portal
+
+
+def make_app(settings: Settings) -> FastAPI:
+    """The whole application, API and portal. `settings.dsn` must name the role `ievcc_api`."""
+    doors = Doors(settings)
+
+    @asynccontextmanager
+    async def life(_app: FastAPI) -> AsyncIterator[None]:
+        doors.pool.open()
+        yield
+        doors.pool.close()
+
+    app = FastAPI(
+        title="IEVCC cloud",
+        version="1",
+        description="Tenants, administrators, grid operators, and the managers of buildings.",
+        lifespan=life,
+    )
+    app.state.doors = doors
+    for part in (people, measurements, managers):
+        app.include_router(part.router, prefix="/api/v1")
+    portal.mount(app)
+    return app

@@ -1,0 +1,400 @@
+"""The portal: tenants, administrators and operators, in pages made on the server.
+
+A signed cookie that scripts cannot read and other sites cannot send; forms carry a token made from
+it. No script is needed but for the plots.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import importlib.util
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import psycopg
+from fastapi import APIRouter, Depends, FastAPI, Form, HTTPException, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from psycopg.rows import dict_row
+
+from datahub.cloud.api import access, measurements, people
+from datahub.cloud.api.access import Doors, Person, doors_of
+
+_HERE = Path(__file__).parent
+COOKIE = "ievcc"
+router = APIRouter(prefix="/portal", include_in_schema=False)
+_templates = Environment(
+    loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined
+)
+_ROLES = (("own", "tenant"), ("site", "administrator"), ("grid", "operator"))
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self'"
+    " data:;"
+    " connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+TheDoors = Annotated[Doors, Depends(doors_of)]
+
+
+def mount(app: FastAPI) -> None:
+    """Add the portal to the application."""
+    app.include_router(router)
+    app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
+
+    @app.get("/", include_in_schema=False)
+    def home() -> RedirectResponse:
+        return RedirectResponse("/portal")
+
+
+class SeeLogin(HTTPException):
+    """Nobody is logged in: the answer is the login page."""
+
+    def __init__(self) -> None:
+        super().__init__(303, headers={"Location": "/portal/login"})
+
+
+def visitor(request: Request, doors: TheDoors) -> Person:
+    """Who the cookie says; without a good one, to the login page."""
+    try:
+        person = access.read_token(doors, request.cookies.get(COOKIE, ""), "portal")
+    except HTTPException:
+        raise SeeLogin from None
+    access.limited(doors.asks, f"person {person.id}", time.monotonic())
+    return person
+
+
+Visitor = Annotated[Person, Depends(visitor)]
+
+
+def form_token(request: Request, doors: Doors) -> str:
+    """What a form of this visitor must carry; nobody without the cookie can make it."""
+    cookie = request.cookies.get(COOKIE, "").encode()
+    return hmac.digest(doors.settings.key("form"), cookie, hashlib.sha256).hex()
+
+
+def check_form(request: Request, doors: TheDoors, form: Annotated[str, Form()] = "") -> None:
+    """403 unless the form came from our own page."""
+    if not hmac.compare_digest(form, form_token(request, doors)):
+        raise HTTPException(403, "this form was not ours: load the page again")
+
+
+Ours = Annotated[None, Depends(check_form)]
+
+
+def show(name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page."""
+    text = _templates.get_template(name).render(roles=_ROLES, **values)
+    headers = {
+        "Content-Security-Policy": _POLICY,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+        "Cache-Control": "no-store",
+    }
+    return HTMLResponse(text, status, headers)
+
+
+def money(amount: int, currency: str = "EUR") -> str:
+    """1/10000 of a currency, to the cent."""
+    return f"{(amount + 50) // 100 / 100:.2f} {currency}"
+
+
+def when(at: datetime | None, zone: str = "UTC") -> str:
+    """A time as people at the site read it."""
+    return "" if at is None else at.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M")
+
+
+_templates.filters["money"] = money
+_templates.filters["when"] = when
+_templates.filters["kwh"] = lambda wh: "" if wh is None else f"{wh / 1000:.2f}"
+_templates.filters["kw"] = lambda w: "" if w is None else f"{w / 1000:.1f}"
+
+
+@router.get("/login")
+def login_page() -> HTMLResponse:
+    """Where one logs in."""
+    return show("login.html", wrong="")
+
+
+@router.post("/login")
+def login(
+    request: Request,
+    doors: TheDoors,
+    login: Annotated[str, Form()],
+    password: Annotated[str, Form()],
+) -> Response:
+    """Log in; a new cookie."""
+    client = request.client.host if request.client else ""
+    try:
+        person, version = access.check_login(doors, login, password, client)
+    except HTTPException as e:
+        return show("login.html", e.status_code, wrong=str(e.detail))
+    answer = RedirectResponse("/portal", 303)
+    answer.set_cookie(
+        COOKIE,
+        access.make_token(doors, person, version, "portal"),
+        max_age=access.TOKEN_S,
+        httponly=True,
+        secure=doors.settings.secure_cookie,
+        samesite="strict",
+        path="/portal",
+    )
+    return answer
+
+
+@router.post("/logout")
+def logout(_person: Visitor, _ours: Ours) -> Response:
+    """Forget the cookie."""
+    answer = RedirectResponse("/portal/login", 303)
+    answer.delete_cookie(COOKIE, path="/portal")
+    return answer
+
+
+@router.get("")
+def home(person: Visitor) -> RedirectResponse:
+    """To the page of one's first role."""
+    for scope, role in _ROLES:
+        if scope in person.scopes:
+            return RedirectResponse(f"/portal/{role}")
+    raise HTTPException(403, "you have no role here yet")
+
+
+def _needs(person: Person, scope: str) -> None:
+    if scope not in person.scopes:
+        raise HTTPException(403, "not your page")
+
+
+def _rows(db: psycopg.Connection, question: str, values: Any = ()) -> list[dict[str, Any]]:
+    return db.cursor(row_factory=dict_row).execute(question, values).fetchall()
+
+
+@router.get("/tenant")
+def tenant(request: Request, person: Visitor, doors: TheDoors, said: str = "") -> HTMLResponse:
+    """My sessions, cost, bills, cards; start and stop."""
+    _needs(person, "own")
+    with doors.seen_by(person.id) as db:
+        mine = _rows(db, "SELECT name, login FROM person WHERE id = me()")[0]
+        chargers = _rows(
+            db,
+            "SELECT d.id, d.name, d.person_id IS NOT NULL AS own, s.title, s.name AS site,"
+            " s.timezone"
+            " FROM device d JOIN site s ON s.id = d.site_id WHERE d.kind = 'charger'"
+            " AND d.site_id IN (SELECT my_sites('tenant')) ORDER BY d.id LIMIT 50",
+        )
+        sessions = _rows(
+            db,
+            "SELECT d.name AS device, s.*, t.timezone FROM session s JOIN device d"
+            " ON d.id = s.device_id JOIN site t ON t.id = d.site_id WHERE s.person_id = me()"
+            " ORDER BY s.started_at DESC NULLS LAST LIMIT 50",
+        )
+        bills = _rows(
+            db, "SELECT * FROM bill WHERE person_id = me() ORDER BY from_at DESC LIMIT 24"
+        )
+        cards = _rows(db, "SELECT label, active FROM card WHERE person_id = me() ORDER BY id")
+        tariffs = _rows(
+            db,
+            "SELECT t.* FROM tariff t WHERE from_at <= now() AND (to_at IS NULL OR to_at > now())"
+            " ORDER BY from_at DESC",
+        )
+        days = _rows(
+            db,
+            "SELECT date_trunc('day', started_at) AS at, sum(energy_wh)::bigint AS wh FROM session"
+            " WHERE person_id = me() AND ended_at > now() - interval '31 days' GROUP BY 1 ORDER"
+            " BY 1",
+        )
+    return show(
+        "tenant.html",
+        me=person,
+        who=mine["name"] or mine["login"],
+        form=form_token(request, doors),
+        said=said[:100],
+        chargers=chargers,
+        sessions=sessions,
+        bills=bills,
+        cards=cards,
+        tariffs=tariffs,
+        plot=_plot(days, [("wh", "kWh a day", 1000)], "bars"),
+    )
+
+
+@router.post("/wish")
+def wish(
+    person: Visitor,
+    doors: TheDoors,
+    _ours: Ours,
+    device: Annotated[int, Form()],
+    command: Annotated[str, Form(pattern="^(start|stop)$")],
+) -> RedirectResponse:
+    """Start or stop one of my chargers."""
+    _needs(person, "own")
+    people.wish(people.NewWish(device=device, command=command), person, doors)
+    return RedirectResponse(f"/portal/tenant?said={command}+asked+for", 303)
+
+
+@router.get("/administrator")
+def administrator(
+    request: Request, person: Visitor, doors: TheDoors, site: int = 0, said: str = ""
+) -> HTMLResponse:
+    """Sites, chargers, load, users, tariffs, reports."""
+    _needs(person, "site")
+    now = datetime.now(UTC)
+    with doors.seen_by(person.id) as db:
+        fleet = measurements.fleet_rows(db)
+        site = site or (fleet[0]["id"] if fleet else 0)
+        zone = _rows(db, "SELECT timezone FROM site WHERE id = %s", (site,))
+        devices = _rows(
+            db,
+            "SELECT d.*, st.last_at, st.counted_wh, p.name AS tenant FROM device d"
+            " LEFT JOIN device_state st ON st.device_id = d.id LEFT JOIN person p"
+            " ON p.id = d.person_id WHERE d.site_id = %s AND d.kind IN ('charger', 'counter')"
+            " ORDER BY d.kind, d.name LIMIT 200",
+            (site,),
+        )
+        users = _rows(
+            db,
+            "SELECT p.id, p.login, p.name, (SELECT count(*) FROM card c WHERE c.person_id = p.id"
+            " AND c.active) AS cards FROM person p JOIN membership m ON m.person_id = p.id"
+            " WHERE m.site_id = %s AND m.role = 'tenant' ORDER BY p.login LIMIT 200",
+            (site,),
+        )
+        tariffs = _rows(db, "SELECT * FROM tariff WHERE site_id = %s ORDER BY from_at", (site,))
+        events = _rows(
+            db,
+            "SELECT r.at, r.kind, r.fields FROM record r JOIN device d ON d.id = r.device_id"
+            " WHERE d.site_id = %s AND r.kind IN ('event', 'fault') AND r.at > %s"
+            " ORDER BY r.at DESC LIMIT 20",
+            (site, now - timedelta(days=7)),
+        )
+        month = _rows(
+            db,
+            "SELECT coalesce(p.name, 'nobody') AS who, count(*) AS sessions,"
+            " sum(s.energy_wh)::bigint AS wh FROM session s JOIN device d ON d.id = s.device_id"
+            " LEFT JOIN person p ON p.id = s.person_id WHERE d.site_id = %s AND s.started_at > %s"
+            " GROUP BY 1 ORDER BY 3 DESC NULLS LAST",
+            (site, now - timedelta(days=31)),
+        )
+        load = _rows(
+            db,
+            "SELECT m.at, (sum(m.power_sum_w / nullif(m.n, 0)) FILTER (WHERE d.role = 'grid'))"
+            "::bigint AS grid, (sum(m.power_sum_w / nullif(m.n, 0)) FILTER"
+            " (WHERE d.kind = 'charger'))::bigint AS cars FROM minute m JOIN device d"
+            " ON d.id = m.device_id WHERE d.site_id = %s AND m.at > %s GROUP BY m.at ORDER BY"
+            " m.at",
+            (site, now - timedelta(hours=24)),
+        )
+    return show(
+        "administrator.html",
+        me=person,
+        form=form_token(request, doors),
+        said=said[:100],
+        fleet=fleet,
+        site=site,
+        zone=zone[0]["timezone"] if zone else "UTC",
+        devices=devices,
+        users=users,
+        tariffs=tariffs,
+        events=events,
+        month=month,
+        plot=_plot(load, [("grid", "Building kW", 1000), ("cars", "Cars kW", 1000)]),
+    )
+
+
+@router.post("/user")
+def add_user(
+    person: Visitor,
+    doors: TheDoors,
+    _ours: Ours,
+    site: Annotated[int, Form()],
+    login: Annotated[str, Form(pattern=r"^\S{1,80}$")],
+    password: Annotated[str, Form(min_length=10, max_length=200)],
+    name: Annotated[str, Form(max_length=100)] = "",
+) -> RedirectResponse:
+    """Add a tenant."""
+    _needs(person, "site")
+    new = people.NewPerson(site=site, login=login, password=password, name=name)
+    people.add_user(new, person, doors)
+    return RedirectResponse(f"/portal/administrator?site={site}&said=user+added", 303)
+
+
+@router.post("/tariff")
+def add_tariff(
+    person: Visitor,
+    doors: TheDoors,
+    _ours: Ours,
+    site: Annotated[int, Form()],
+    name: Annotated[str, Form(min_length=1, max_length=60)],
+    per_kwh: Annotated[float, Form(ge=0, le=100)],
+) -> RedirectResponse:
+    """A new price from now on."""
+    _needs(person, "site")
+    new = people.NewTariff(
+        site=site, name=name, from_at=datetime.now(UTC), per_kwh=round(per_kwh * 10_000)
+    )
+    people.add_tariff(new, person, doors)
+    return RedirectResponse(f"/portal/administrator?site={site}&said=tariff+added", 303)
+
+
+@router.get("/operator")
+def operator(request: Request, person: Visitor, doors: TheDoors) -> HTMLResponse:
+    """Regions, load by feeder, flexibility, alarms."""
+    _needs(person, "grid")
+    now = datetime.now(UTC)
+    with doors.seen_by(person.id) as db:
+        feeders = _rows(
+            db,
+            "SELECT f.id, f.name, r.name AS region, f.limit_w, count(s.id) AS sites FROM feeder f"
+            " JOIN region r ON r.id = f.region_id LEFT JOIN site s ON s.feeder_id = f.id"
+            " GROUP BY f.id, r.name ORDER BY r.name, f.name",
+        )
+        load = measurements.grid_rows(db, now - timedelta(hours=24), now)
+    newest: dict[int, dict[str, Any]] = {row["id"]: row for row in load}
+    for feeder in feeders:
+        last = newest.get(feeder["id"], {"grid_w": 0, "flexible_w": 0})
+        feeder["grid_w"], feeder["flexible_w"] = last["grid_w"], last["flexible_w"]
+        feeder["used"] = 100 * last["grid_w"] // feeder["limit_w"]
+    alarms = [f for f in feeders if f["used"] >= 90]
+    times = sorted({row["at"] for row in load})
+    total = [
+        {
+            "at": at,
+            "grid": sum(r["grid_w"] for r in load if r["at"] == at),
+            "flexible": sum(r["flexible_w"] for r in load if r["at"] == at),
+        }
+        for at in times
+    ]
+    return show(
+        "operator.html",
+        me=person,
+        form=form_token(request, doors),
+        feeders=feeders,
+        alarms=alarms,
+        plot=_plot(total, [("grid", "Load kW", 1000), ("flexible", "Of it cars kW", 1000)]),
+    )
+
+
+def _plot(
+    rows: list[dict[str, Any]], lines: list[tuple[str, str, int]], kind: str = "lines"
+) -> str:
+    data: list[list[Any]] = [[int(r["at"].timestamp()) for r in rows]]
+    for name, _, unit in lines:
+        data.append([None if r[name] is None else r[name] / unit for r in rows])
+    return json.dumps({"kind": kind, "labels": [label for _, label, _ in lines], "data": data})
+
+
+@router.get("/uplot.{kind}")
+def uplot(kind: str) -> Response:
+    """The plot library out of its package."""
+    found = importlib.util.find_spec("youplot")
+    names = {"js": ("uplot.iife.min.js", "text/javascript"), "css": ("uplot.min.css", "text/css")}
+    if found is None or not found.submodule_search_locations or kind not in names:
+        raise HTTPException(404)
+    name, media = names[kind]
+    for path in Path(found.submodule_search_locations[0]).rglob(name):
+        return Response(
+            path.read_bytes(), media_type=media, headers={"Cache-Control": "max-age=86400"}
+        )
+    raise HTTPException(404)
