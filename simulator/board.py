@@ -294,10 +294,9 @@ class Board:
 
     def _launch(self, env: dict[str, str], fds: list[int]) -> subprocess.Popen[bytes]:
         """Start the interpreter on boot.py, with what it prints coming here."""
+        command = [sys.executable, "-u", str(SHIMS / "cpython" / "boot.py")]
         if self.interpreter:
             command = self._micropython(env)
-        else:
-            command = [sys.executable, str(SHIMS / "cpython.py")]
         out_read, out_write = os.pipe()
         os.set_blocking(out_read, False)
         child = subprocess.Popen(
@@ -389,7 +388,7 @@ class Board:
         if self.meters is None:
             return
         here = self.installation
-        for pzem, ma in zip(self.meters.pzems, here.meter_ma() + [0, 0], strict=False):
+        for pzem, ma in zip(self.meters.pzems, [*here.meter_ma(), 0, 0], strict=False):
             # Below 80 V the module has no supply of its own.
             pzem.powered = here.mains_dv >= 800
             if (pzem.true.voltage_dv, pzem.true.current_ma) != (here.mains_dv, ma):

@@ -44,6 +44,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import selectors
 import signal
 import sys
 import time
@@ -372,7 +373,7 @@ async def _serve(building: Building) -> None:
     waiting = asyncio.StreamReader()
     orders: asyncio.Task[None] | None = None
     # /dev/null and files cannot be waited for, and order nothing.
-    with contextlib.suppress(ValueError, OSError):
+    if _can_be_waited_for(sys.stdin.fileno()):
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(waiting), sys.stdin)
         orders = asyncio.create_task(_take_orders(building, waiting))
     try:
@@ -382,6 +383,15 @@ async def _serve(building: Building) -> None:
         if orders is not None:
             orders.cancel()
         await building.stop()
+
+
+def _can_be_waited_for(fd: int) -> bool:
+    with selectors.DefaultSelector() as probe:
+        try:
+            probe.register(fd, selectors.EVENT_READ)
+        except (OSError, ValueError):
+            return False
+    return True
 
 
 async def _take_orders(building: Building, reader: asyncio.StreamReader) -> None:

@@ -82,7 +82,7 @@ class ADC:
 
     def _rewired(self, pin):
         """Work out both plateaus anew, so that a read has little left to do."""
-        if pin != self._id and pin != -1:
+        if pin not in (self._id, -1):
             return
         follows, high_uv, low_uv = wiring.voltages.get(self._id, (-1, 0, 0))
         self._follows = follows
@@ -92,7 +92,7 @@ class ADC:
                 1_000_000 if pins.drives_high(follows) else 0,
                 1000,
             )
-            if high == 0 or high == 1_000_000:
+            if high in (0, 1_000_000):
                 self._period_us = 0
                 self._high_us = high
             else:

@@ -51,7 +51,7 @@ import threads  # noqa: E402
 import wiring  # noqa: E402
 
 sys.modules["_thread"] = threads
-import machine  # noqa: E402, F401
+import machine  # noqa: E402
 
 # Frozen modules come before /lib on a board, and a ROM partition after it.
 if _flash:
@@ -89,9 +89,10 @@ wiring.look()
 wiring.say(83, 0)  # "S"
 if uos.getenv("BOARD_MEASURE"):
     import gc
-    import network  # noqa: F401 - every shim that a firmware may load
     import select  # noqa: F401
     import socket  # noqa: F401
+
+    import network  # noqa: F401 - every shim that a firmware may load
 
     gc.collect()
     print("shims", gc.mem_alloc())

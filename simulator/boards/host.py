@@ -12,10 +12,11 @@ ON_MICROPYTHON = sys.implementation.name == "micropython"
 if ON_MICROPYTHON:
     # "u" before the name gets the built-in module even where a shim of the same name lies on
     # sys.path.
-    import _thread as threads
+
+    import _thread as threads  # noqa: F401 - the shims'
 
     import uos as os
-    import uselect as select
+    import uselect as select  # noqa: F401 - the shims'
     import usocket as socket
     import utime as time
 
@@ -55,11 +56,12 @@ if ON_MICROPYTHON:
         return socket.inet_ntop(family, ip), port
 
 else:
-    import _thread as threads
+    import _thread as threads  # noqa: F401
     import os
-    import select
+    import select  # noqa: F401
     import socket
     import time
+    import traceback  # noqa: F401 - for board_sys
 
     getenv = os.environ.get
 

@@ -112,7 +112,7 @@ class WLAN(_Interface):
             # An ESP8266 brings its own access point up by itself, with a password everybody knows.
             self._active = wiring.CHIP == "esp8266"
             self._config["ssid"] = "MicroPython-110002"
-            self._config["password"] = "micropythoN"
+            self._config["password"] = "micropythoN"  # noqa: S105 - the boards' own
             self._address = ("192.168.4.1", "255.255.255.0", "192.168.4.1", "0.0.0.0")  # noqa: S104
 
     def active(self, on=None):
@@ -188,8 +188,8 @@ class WLAN(_Interface):
             if args[0] == "password" or args[0] == "key":
                 raise ValueError("unknown config param")
             return self._config[self._known(names.get(args[0], args[0]))]
-        for name in kwargs:
-            self._config[self._known(names.get(name, name))] = kwargs[name]
+        for name, value in kwargs.items():
+            self._config[self._known(names.get(name, name))] = value
         return None
 
     def _known(self, name):
@@ -208,10 +208,7 @@ class WLAN(_Interface):
 
 
 def _wifi_on():
-    for interface in _made.values():
-        if isinstance(interface, WLAN) and interface._active:
-            return True
-    return False
+    return any([isinstance(each, WLAN) and each._active for each in _made.values()])
 
 
 adc.wifi_is_on = _wifi_on

@@ -80,7 +80,7 @@ class Pin(PinBase):
             if self._mode == Pin.OUT or (self._mode == Pin.OPEN_DRAIN and not self._out):
                 return self._out
             return self._level()
-        if self._mode == Pin.IN or self._mode == -1:
+        if self._mode in (Pin.IN, -1):
             self._out = 1 if level else 0  # kept in the output register, drives nothing
             return None
         level = 1 if level else 0

@@ -6,9 +6,9 @@ REPL eats what arrives: `read` gives None, and a 0x03 raises KeyboardInterrupt.
 """
 
 import io
+import os
 
 import host
-import os
 import pins
 import wiring
 
@@ -50,8 +50,7 @@ class UART(io.IOBase):
         if baudrate is not None:
             kwargs["baudrate"] = baudrate
         names = ("bits", "parity", "stop")
-        for name, value in zip(names, args):
-            kwargs[name] = value
+        kwargs.update(dict(zip(names, args)))
         self.init(**kwargs)
 
     def init(

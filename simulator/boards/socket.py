@@ -55,12 +55,7 @@ def getaddrinfo(name, port, af=0, type=0, proto=0, flags=0):
 
 def _is_digits(name):
     parts = name.split(".")
-    if len(parts) != 4:
-        return False
-    for part in parts:
-        if not part.isdigit():
-            return False
-    return True
+    return len(parts) == 4 and all([part.isdigit() for part in parts])
 
 
 def _hang(fault):
@@ -184,7 +179,7 @@ class socket:
 
     def bind(self, address):
         """To a port of this board."""
-        name, port = address
+        port = address[1]
         self._raw.setsockopt(1, 2, 1)
         # Not on every interface of the computer: a simulated board's neighbours live on it too.
         ip = "0.0.0.0" if host.getenv("BOARD_OPEN") else "127.0.0.1"  # noqa: S104

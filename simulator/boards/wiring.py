@@ -190,10 +190,7 @@ def wait_any(files, events, us):
 def _ready(events, file):
     if not host.ON_MICROPYTHON:
         file = file if isinstance(file, int) else file.fileno()
-    for event in events:
-        if event[0] is file or event[0] == file:
-            return True
-    return False
+    return any([event[0] is file or event[0] == file for event in events])
 
 
 # -- records
