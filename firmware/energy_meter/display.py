@@ -96,7 +96,5 @@ def draw(oled: "Any", lines: "list[str]") -> None:
     oled.fill(0)
     for i in range(min(len(lines), LINES)):
         if i == 0:
-            oled.fill_rect(0, 0, 128, 9, 1)
-            oled.text(lines[0], 0, 1, 0)
-        else:
-            oled.text(lines[i], 0, 8 * i + (1 if i == 1 else 0), 1)
+            oled.fill_rect(0, 0, 128, 8, 1)
+        oled.text(lines[i], 0, 8 * i, 1 if i else 0)
