@@ -102,8 +102,6 @@ class Board:
         Raises:
             ToolError: nobody answers.
         """
-        serial = self._transport.serial
-        serial.write(b"\r\x03\x03")
         if not self._prompt_within(1.0):
             print("deploy: the board does not listen. Press its reset button", flush=True)
             self._pulse_reset()
@@ -142,12 +140,11 @@ class Board:
             self._transport.fs_writefile(part, content, chunk_size=256)
         except TransportExecError as error:
             raise ToolError(f"writing {path} failed: {_why(error)}") from None
-        except OSError as error:
-            full = error.errno == errno.ENOSPC
-            why = _FULL if full else f"writing {path} failed: {error}"
-            raise ToolError(why) from None
-        except (TransportError, struct.error) as error:
+        except (TransportError, SerialException, struct.error) as error:
             raise ToolError(f"lost the board while writing {path}: {error}") from None
+        except OSError as error:  # the board's own, as mpremote translates it
+            why = _FULL if error.errno == errno.ENOSPC else str(error)
+            raise ToolError(f"writing {path} failed: {why}") from None
         self.run(f"import os\nos.rename({part!r}, {path!r})")
 
     def reset(self) -> None:
@@ -170,20 +167,18 @@ class Board:
 
     def _prompt_within(self, seconds: float) -> bool:
         serial = self._transport.serial
-        serial.timeout, before = 0.1, serial.timeout
+        heard = b""
+        until = time.monotonic() + seconds
         try:
-            heard = b""
-            until = time.monotonic() + seconds
             while time.monotonic() < until:
-                heard = (heard + serial.read(256))[-64:]
+                time.sleep(0.05)
+                heard = (heard + serial.read(serial.in_waiting))[-64:]
                 if heard.endswith((b">>> ", b"\r\n>")):
                     return True
                 serial.write(b"\r\x03")
-            return False
         except (SerialException, OSError) as error:
             raise ToolError(f"lost the board at {self._at}: {error}") from None
-        finally:
-            serial.timeout = before
+        return False
 
 
 def _why(error: TransportExecError) -> str:
@@ -271,7 +266,9 @@ def deploy(device: Board, wanted: dict[str, bytes]) -> tuple[int, int]:
     return len(changed), len(stale)
 
 
-def deploy_byte_code(device: Board, wanted: dict[str, bytes]) -> tuple[dict[str, bytes], bool]:
+def deploy_byte_code(
+    device: Board, board: BoardKind, wanted: dict[str, bytes]
+) -> tuple[dict[str, bytes], bool]:
     """Put byte code where it is run in place, if this board has room for it there.
 
     Returns:
@@ -282,6 +279,12 @@ def deploy_byte_code(device: Board, wanted: dict[str, bytes]) -> tuple[dict[str,
     """
     room = romfs.partition_bytes(device.run)
     if not room:
+        if board.chip == "esp8266":
+            print(
+                "deploy: this MicroPython has no ROMFS partition, and an ESP8266's heap is too"
+                " small for our byte code. Flash the image FLASH_2M_ROMFS",
+                flush=True,
+            )
         return wanted, False
     image = romfs.image({path: data for path, data in wanted.items() if path.endswith(".mpy")})
     left = {path: data for path, data in wanted.items() if not path.endswith(".mpy")}
@@ -335,7 +338,7 @@ def main(arguments: list[str] | None = None) -> int:
         device = Board(port(given.port))
         device.enter(given.patience)
         march = identify(device, board)
-        wanted, in_place = deploy_byte_code(device, build(board, march))
+        wanted, in_place = deploy_byte_code(device, board, build(board, march))
         written, removed = deploy(device, wanted | extra)
         unchanged = len(wanted) + len(extra) - written
         place = "byte code rewritten, " if in_place else ""

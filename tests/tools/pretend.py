@@ -21,9 +21,12 @@ class Pretend:
         self.kind = kind
         self.flash = folder / "flash.img"
         self.bench = folder / "bench.sock"
-        command = [sys.executable, "-m", "simulator.pretend_board", kind]
-        command += ["--flash", str(self.flash), "--bench", str(self.bench), *more]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        self._command = [sys.executable, "-m", "simulator.pretend_board", kind]
+        self._command += ["--flash", str(self.flash), "--bench", str(self.bench), *more]
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         assert self.process.stdout is not None
         self.port = self.process.stdout.readline().strip()
         assert self.port.startswith("/dev/"), "the pretend board did not start"

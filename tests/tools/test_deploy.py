@@ -32,7 +32,9 @@ def tree(tmp_path: Path) -> Path:
 def test_only_what_changed_is_copied(kind: str, pretend: Start, tree: Path) -> None:
     board = pretend(kind, "--no-romfs")
     number = len(sources(KINDS[kind]))
-    assert counts(deploy(board.port, kind, tree=tree)) == (number, 0, 0)
+    first = deploy(board.port, kind, tree=tree)
+    assert counts(first) == (number, 0, 0)
+    assert ("Flash the image FLASH_2M_ROMFS" in first.stdout) == (kind == "energy_meter")
     assert counts(deploy(board.port, kind, tree=tree)) == (0, 0, number)
     with (tree / "shared" / "protocol.py").open("a") as source:
         source.write("\nCHANGED = True\n")
@@ -164,6 +166,29 @@ def test_a_port_where_nobody_answers_is_said() -> None:
     assert "Traceback" not in done.stderr
     os.close(master)
     os.close(slave)
+
+
+def test_a_cable_pulled_out_is_said_and_the_next_deploy_mends_it(pretend: Start) -> None:
+    board = pretend("charger")
+    command = [sys.executable, "-m", "tools.deploy", "--board", "charger", "--port", board.port]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for line in process.stdout:
+            if "[5/" in line:
+                board.end()
+                break
+        errors = process.stderr.read()
+    assert process.returncode == 1
+    assert "lost the board" in errors
+    assert "Traceback" not in errors
+    board.start()
+    written, _, unchanged = counts(deploy(board.port, "charger"))
+    assert written
+    assert unchanged >= 4
+    assert counts(deploy(board.port, "charger")) == (0, 0, written + unchanged)
 
 
 def test_a_source_that_does_not_compile_is_named(pretend: Start, tree: Path) -> None:
