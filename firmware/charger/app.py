@@ -77,9 +77,19 @@ def charge(config: "Any", board: Board) -> None:
 
     def network() -> None:
         link = Link(config, boot, boards.uid())
-        interface = boards.network_interface(board.table, config["wifi_ssid"], config["wifi_password"])
+        interface = boards.network_interface(
+            board.table, config["wifi_ssid"], config["wifi_password"]
+        )
         lane = NetworkLane(
-            config, boot, link, interface, exchange, orders, board.table.MODEL, boards.reset_cause(), start
+            config,
+            boot,
+            link,
+            interface,
+            exchange,
+            orders,
+            board.table.MODEL,
+            boards.reset_cause(),
+            start,
         )
         lane.run()
 

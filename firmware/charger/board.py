@@ -37,12 +37,16 @@ class Board:
         self._rcm_test = pin(table.RCM_TEST, pin.OUT, value=0)
         self._rcm = pin(table.RCM_TRIP, pin.IN, pin.PULL_UP)
         self._pe = pin(table.PE_PROOF, pin.IN, pin.PULL_UP)
-        self._mains = None if table.MAINS_SENSE is None else pin(table.MAINS_SENSE, pin.IN, pin.PULL_UP)
+        self._mains = (
+            None if table.MAINS_SENSE is None else pin(table.MAINS_SENSE, pin.IN, pin.PULL_UP)
+        )
         self._adc = machine.ADC(pin(table.PILOT_ADC), atten=machine.ADC.ATTN_11DB)
         self._pp = None
         if table.PROXIMITY_ADC is not None:
             self._pp = machine.ADC(pin(table.PROXIMITY_ADC), atten=machine.ADC.ATTN_11DB)
-        self._ntcs = [machine.ADC(pin(n), atten=machine.ADC.ATTN_11DB) for n in table.TEMPERATURE_ADC]
+        self._ntcs = [
+            machine.ADC(pin(n), atten=machine.ADC.ATTN_11DB) for n in table.TEMPERATURE_ADC
+        ]
         self._led = None if table.LED is None else pin(table.LED, pin.OUT, value=0)
         self._button = None if table.BUTTON is None else pin(table.BUTTON, pin.IN, pin.PULL_UP)
         self.calibration = pilot.Calibration(*calibrated) if calibrated else pilot.Calibration()
@@ -144,7 +148,9 @@ class Board:
     def pzem_uart(self) -> "Any":
         """The serial line to the meters."""
         number, tx, rx = self.table.PZEM_UART
-        return machine.UART(number, baudrate=9600, tx=machine.Pin(tx), rx=machine.Pin(rx), timeout=0, rxbuf=256)
+        return machine.UART(
+            number, baudrate=9600, tx=machine.Pin(tx), rx=machine.Pin(rx), timeout=0, rxbuf=256
+        )
 
     def watchdog(self, ms: int) -> None:
         """Start it, or change its time-out: from here on `feed` must be called."""
@@ -189,7 +195,11 @@ def network_interface(table: "Any", ssid: str, password: str) -> "Any":
         pin = machine.Pin
         # The board's own build of MicroPython sets the clock's pin; naming it again fails (micropython#14013).
         lan = network.LAN(
-            mdc=pin(mdc), mdio=pin(mdio), power=pin(power), phy_type=network.PHY_LAN8720, phy_addr=address
+            mdc=pin(mdc),
+            mdio=pin(mdio),
+            power=pin(power),
+            phy_type=network.PHY_LAN8720,
+            phy_addr=address,
         )
         return wifi.Wire(lan)
     network.WLAN(network.WLAN.IF_AP).active(False)

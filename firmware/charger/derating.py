@@ -33,7 +33,11 @@ class Derating:
                 for k in range(len(temperatures_c)):
                     a = self._before[k]
                     b = temperatures_c[k]
-                    if a is not None and b is not None and abs(b - a) > LEAP_C * (now_ms - self._second) // 1000:
+                    if (
+                        a is not None
+                        and b is not None
+                        and abs(b - a) > LEAP_C * (now_ms - self._second) // 1000
+                    ):
                         broken = True
                     self._before[k] = b
             else:

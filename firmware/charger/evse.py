@@ -57,7 +57,9 @@ DAY_MS = 86_400_000
 class Evse:
     """The machine. `step` is all there is to call; what is readable is what the conditions above read."""
 
-    def __init__(self, settings: Settings, latches: "dict[str, int] | None" = None, now_ms: int = 0) -> None:
+    def __init__(
+        self, settings: Settings, latches: "dict[str, int] | None" = None, now_ms: int = 0
+    ) -> None:
         """`latches` is what `Outputs.latches` was before the restart. ValueError for a current no pilot can say."""
         pilot.check_amps(settings.max_a)
         self.settings = settings
@@ -210,7 +212,11 @@ class Evse:
                 if row[0] == "over_current" and latches.get("over_current_today", 0) >= 3:
                     continue
                 self._release(k)
-        if latches.get("residual_tries") and not self.active("residual_current") and self.failure == "":
+        if (
+            latches.get("residual_tries")
+            and not self.active("residual_current")
+            and self.failure == ""
+        ):
             self._forget("residual_tries")
         self.cable_a = 0
         self.plug_ohm = 0
@@ -417,7 +423,11 @@ class Evse:
                 duty = pilot.STEADY_LOW
             elif step != X1:
                 offer = self.grant_a
-                if offer > out.offer_a and out.offer_a and now - self.offer_at < self.settings.change_ms:
+                if (
+                    offer > out.offer_a
+                    and out.offer_a
+                    and now - self.offer_at < self.settings.change_ms
+                ):
                     offer = out.offer_a  # a raise waits, a cut never does
                 duty = pilot.duty_permille(offer)
         if offer != out.offer_a:
@@ -437,7 +447,9 @@ class Evse:
             if self._wake == 1 and spent >= WAKE_F_MS:
                 self._wake = 2
                 self._wake_at = now
-            elif (self._wake == 2 and spent >= WAKE_X1_MS) or (self._wake == 3 and spent >= WAKE_PULSE_MS):
+            elif (self._wake == 2 and spent >= WAKE_X1_MS) or (
+                self._wake == 3 and spent >= WAKE_PULSE_MS
+            ):
                 self._wake = 0
                 self._asleep_at = -1
             return (KEEP, F, X1, X1)[self._wake]
@@ -445,7 +457,9 @@ class Evse:
             self._asleep_at = -1
         elif self._asleep_at < 0:
             self._asleep_at = now
-        elif self._wakes < 2 and now - self._asleep_at >= (WAKE_AGAIN_MS if self._wakes else WAKE_AFTER_MS):
+        elif self._wakes < 2 and now - self._asleep_at >= (
+            WAKE_AGAIN_MS if self._wakes else WAKE_AFTER_MS
+        ):
             self._wakes += 1
             self._wake = 3 if self._wakes == 2 else 1
             self._wake_at = now
@@ -465,7 +479,12 @@ class Evse:
                 self.switched_at = self.now
                 if self.ready:  # the charger's own doing: no quick cycling
                     self._lockout(MINIMUM_OFF_MS)
-        elif contactor_does == KEEP and self.proven and not self.active("self_test") and self.now >= self._lockout_until:
+        elif (
+            contactor_does == KEEP
+            and self.proven
+            and not self.active("self_test")
+            and self.now >= self._lockout_until
+        ):
             if self.ready and self.offering:
                 out.contactor = True
                 self.switched_at = self.now
@@ -493,7 +512,9 @@ class Evse:
                 changed = True
             count += 1
         if changed or count != len(out.faults):
-            out.faults = [NAMES[k] for k in range(len(NAMES)) if self._active[k] and NAMES[k] not in NORMAL]
+            out.faults = [
+                NAMES[k] for k in range(len(NAMES)) if self._active[k] and NAMES[k] not in NORMAL
+            ]
             if failure and failure not in out.faults:
                 out.faults.append(failure)
         out.why = self._why(i)

@@ -87,7 +87,13 @@ class NetworkLane:
         now = (r.state, r.offer_a, r.contactor, r.why, r.faults)
         if now != self._printed:
             self._printed = now
-            line = {"state": r.state, "offer_a": r.offer_a, "contactor": r.contactor, "why": r.why, "faults": r.faults}
+            line = {
+                "state": r.state,
+                "offer_a": r.offer_a,
+                "contactor": r.contactor,
+                "why": r.why,
+                "faults": r.faults,
+            }
             print(json.dumps(line))
 
     def _say(self, message: "dict[str, Any]", topic: str = "") -> int:

@@ -9,7 +9,9 @@ MODEL = "ESP32"
 PILOT_PWM = 25  # to the op-amp of the pilot; 1 kHz, high gives +12 V
 PILOT_ADC = 36  # 100 k / 22 k to 3.3 V / 16 k to ground: 1.272 V + 0.0848 per volt of the pilot
 PROXIMITY_ADC = 39  # 1 k pull-up to 3.3 V; None: the cable is fixed
-TEMPERATURE_ADC = (34,)  # 10 k NTC (B 3950) and 27 k to ground, 10 k to 3.3 V: contactor's terminals
+TEMPERATURE_ADC = (
+    34,
+)  # 10 k NTC (B 3950) and 27 k to ground, 10 k to 3.3 V: contactor's terminals
 CONTACTOR = 27  # coil driver with its own pull-down
 RCM_TRIP = 32  # low: no residual current
 RCM_TEST = 33  # high: the residual current monitor feeds itself a test current

@@ -12,9 +12,13 @@ class Settings:
         self.detachable = False  # a socket: the cable's rating is read from its proximity resistor
         self.mains_sense = True  # whether the voltage after the contactor is sensed
         self.nominal_dv = 2300
-        self.resume_ms = 60_000  # current must be there so long before a stopped car is offered it again
+        self.resume_ms = (
+            60_000  # current must be there so long before a stopped car is offered it again
+        )
         self.change_ms = 5_000  # least time between a change of the offer and the next raise
-        self.start_delay_ms = 0  # after a start with a car already plugged in (drawn at random by the caller)
+        self.start_delay_ms = (
+            0  # after a start with a car already plugged in (drawn at random by the caller)
+        )
         self.voltage_delay_ms = 0  # the same after a voltage out of range
         self.residual_retry = False  # try again 15 min after a residual current, at most 4 times
         self.simplified_10a = False  # a car that goes from A to C directly gets at most 10 A

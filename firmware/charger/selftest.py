@@ -15,7 +15,9 @@ TRIP_MS = 500  # within this the monitor must answer its test
 CLEAR_MS = 1000  # and within this recover from it
 RAIL_MV = 12_000
 RAIL_OFF_MV = 600  # IEC 61851-1: 12 V +- 5 %
-UNCALIBRATED_MV = 600  # what the ADC may be wrong by, seen at the pilot, before it has been calibrated
+UNCALIBRATED_MV = (
+    600  # what the ADC may be wrong by, seen at the pilot, before it has been calibrated
+)
 
 _IDLE = 0
 _HIGH = 1

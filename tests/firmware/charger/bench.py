@@ -60,14 +60,14 @@ class ChargerManager(Manager):
 class Bench:
     """The bench socket of a running board: `put` inputs, `line` is its newest word, `lines` all of them."""
 
-    def __init__(self, folder: Path, name: str = "charger", **settings: Any) -> None:
+    def __init__(self, folder: Path, name: str = "charger", speed: int = 1, **settings: Any) -> None:
         self.folder = folder
         config = folder / f"{name}.json"
         config.write_text(json.dumps({**SETTINGS, **settings}))
         self.path = folder / f"{name}.sock"
         self.flash = folder / f"{name}.flash"
         command = [sys.executable, "-m", "manager", "board", "charger", "--config", str(config), "--bench", str(self.path),
-                   "--fs", str(self.flash), "--console"]  # fmt: skip
+                   "--fs", str(self.flash), "--console", "--speed", str(speed)]  # fmt: skip
         self.child = Child(name, command, folder / f"{name}.log")
         until(self.path.exists, 15, lambda: "the bench socket is not there")
         self._socket = socket.socket(socket.AF_UNIX)
