@@ -246,6 +246,7 @@ def parse(text: str) -> SiteFile:
         feeders=feeders,
         places={d.id: d.feeder for d in devices.values() if d.feeder},
         priorities={d.id: d.priority for d in devices.values()},
+        failsafes={d.id: d.failsafe_a for d in devices.values() if d.failsafe_a},
     )
     check_failsafes(site, {d.id: (d.feeder or MAIN, d.failsafe_a) for d in devices.values()}, text)
     return SiteFile(site, broker, web, store, devices, opened, timezone)

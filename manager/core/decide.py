@@ -138,6 +138,7 @@ class _Work:
             settings=event.settings or site.settings,
             feeders=event.feeders or site.feeders,
             places=site.places if event.places is None else event.places,
+            failsafes=site.failsafes if event.failsafes is None else event.failsafes,
             priorities={**site.priorities, **event.priorities},
         )
         for name, priority in event.priorities.items():
@@ -320,7 +321,6 @@ class _Work:
                 for name, left in self.site.headroom_ma.items()
                 for phase, ma in enumerate(left)
             }
-        room: dict[Key, int] = {}
         kept: dict[str, tuple[int, ...]] = {}
         metered = {m.feeder for m in self.meters.values() if m.role != "solar"}
         for name, feeder in self.site.feeders.items():
@@ -334,10 +334,13 @@ class _Work:
                 limit - ma - margin for limit, ma in zip(feeder.limit_ma, current, strict=True)
             )
             kept[name] = left
-            for phase, ma in enumerate(left):
-                room[name, phase] = ma
+        for device, amps in self.site.failsafes.items():
+            # It belongs here and has not been heard: it may be offering its failsafe, on any phase.
+            if amps and device not in self.chargers:
+                for name in self.site.above(self.site.places.get(device, MAIN)):
+                    kept[name] = tuple(ma - amps * 1000 for ma in kept[name])
         self.site = changed(self.site, headroom_ma=kept)
-        return room
+        return {(name, phase): ma for name, left in kept.items() for phase, ma in enumerate(left)}
 
     def keys(self, charger: Charger) -> tuple[Key, ...]:
         return tuple(
@@ -619,7 +622,9 @@ class _Work:
                 continue
             if charger.heard_ms + settings.ttl_ms - now < ANCHOR_WORTH_MS:
                 continue
-            if charger.target_a < charger.limit_a:
+            if not charger.sent_known and charger.target_a:
+                rises.append(charger)  # whatever it is, it may be more than was sent last
+            elif charger.target_a < charger.limit_a:
                 cuts.append(charger)
             elif charger.target_a > charger.limit_a:
                 rises.append(charger)
@@ -644,22 +649,22 @@ class _Work:
             for charger in sorted(rises, key=lambda c: (c.priority, c.limit_a > 0, c.order)):
                 keys = self.keys(charger)
                 worst = leases.worst_a(charger, now)
-                limit = charger.limit_a
+                have = charger.limit_a if charger.sent_known else 0
+                limit = 0
                 if all(k[0] in known for k in keys):
                     limit = leases.raise_to(left, keys, worst, charger.target_a)
-                if limit >= charger.min_a and limit > charger.limit_a:
+                if limit >= charger.min_a and limit > have:
                     for key in keys:
                         left[key] -= max(0, limit - worst) * 1000
                     keep |= self.lease(charger, limit)
                 else:
-                    limit = charger.limit_a
-                    if self.due(charger):
+                    limit = have
+                    if charger.sent_known and self.due(charger):
                         keep |= self.lease(charger, limit)
                 if limit < charger.target_a:
                     wait = True
-                    held = self.chargers[charger.id]
                     self.chargers[charger.id] = changed(
-                        held,
+                        self.chargers[charger.id],
                         reason=Reason(
                             "raise_waits", {"offer_a": limit, "target_a": charger.target_a}
                         ),

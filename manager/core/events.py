@@ -56,6 +56,7 @@ class Configured:
     settings: Settings | None = None
     feeders: Mapping[str, Feeder] | None = None
     places: Mapping[str, str] | None = None
+    failsafes: Mapping[str, int] | None = None
     priorities: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -46,6 +46,7 @@ def site_to_plain(site: Site) -> dict[str, Any]:
         "feeders": [asdict(f) for f in site.feeders.values()],
         "places": dict(site.places),
         "priorities": dict(site.priorities),
+        "failsafes": dict(site.failsafes),
         "meters": [{name: getattr(m, name) for name in _METER} for m in site.meters.values()],
         "chargers": [
             {n: asdict(c.wants) if n == "wants" else getattr(c, n) for n in _CHARGER}
@@ -74,6 +75,7 @@ def site_from_plain(plain: dict[str, Any], now_ms: int) -> Site:
             feeders={f["name"]: _feeder(f) for f in plain["feeders"]},
             places=dict(plain["places"]),
             priorities=dict(plain["priorities"]),
+            failsafes=dict(plain["failsafes"]),
             meters={
                 m["id"]: Meter(**m, heard_ms=now_ms - _FAR, online=False) for m in plain["meters"]
             },

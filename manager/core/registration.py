@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from manager.core import leases
+from manager.core.headroom import worst_house_ma
 from manager.core.site import MAIN, Charger, Meter, Site, changed
 from shared import protocol
 
@@ -14,6 +15,7 @@ BAD_TOPIC = "Invalid Message: message topic"
 COUNTERS_FULL = "Max registered counters achieved"
 CHARGERS_FULL = "Max registered chargers achieved"
 NAME_TAKEN = "Name in use by a running device: {id}"
+BAD_FAILSAFE = "Failsafe {failsafe} A: {total} A at worst on feeder {feeder}, above its limit"
 BAD_PHASES = "Phases {wiring} do not exist on feeder {feeder}"
 
 # A device that was heard this lately is running, so another boot under its name is another board. A board that restarts
@@ -91,6 +93,10 @@ def _charger(
         1 <= p <= site.feeders[feeder].phases for p in wiring
     ):
         return site, protocol.REFUSED, BAD_PHASES.format(wiring=wiring, feeder=feeder)
+    failsafe = int(message.get("failsafe_a", 0))
+    total = _at_worst_a(site, name, feeder, failsafe)
+    if failsafe and total:
+        return site, protocol.REFUSED, BAD_FAILSAFE.format(failsafe=failsafe, total=total, feeder=feeder)
     boot = int(message.get("boot", 0))
     if old is None:
         charger = Charger(id=name, order=order, counter=counter, feeder=feeder, boot=boot)
@@ -124,6 +130,19 @@ def _charger(
     )
     site = changed(site, chargers={**site.chargers, name: charger}, order=max(site.order, order))
     return site, protocol.OK, f"Charger registered: {name}"
+
+
+def _at_worst_a(site: Site, name: str, feeder: str, failsafe: int) -> int:
+    """A at worst on the first feeder that all failsafes and the house exceed; 0 if none is exceeded."""
+    failsafes = dict(site.failsafes) | {c.id: c.failsafe_a for c in site.chargers.values()}
+    failsafes[name] = failsafe
+    places = dict(site.places) | {c.id: c.feeder for c in site.chargers.values()} | {name: feeder}
+    for here in site.above(feeder):
+        under = sum(a for d, a in failsafes.items() if here in site.above(places.get(d, MAIN)))
+        total = under + worst_house_ma(site, here) // 1000
+        if total * 1000 > min(site.feeders[here].limit_ma):
+            return total
+    return 0
 
 
 def _place(site: Site, name: str) -> str:

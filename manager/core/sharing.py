@@ -182,7 +182,7 @@ def _fill(
             for a in range(top + 1):
                 taking += counts[a]
                 left -= taking
-                if left < 0:
+                if left < 0 < taking:  # overdrawn without a taker is not this fill's doing
                     level = min(level, a - 1)
                     break
         for w in rising:

@@ -174,6 +174,7 @@ class Charger:
     number_kept: int = 0  # numbers up to here are spoken for on disk
     kept_a: int = 0  # no lease above this was sent that the disk does not know of
     limit_a: int = 0  # of the newest lease
+    sent_known: bool = True  # False after a restart: it may have been less than `limit_a`
     sent_ms: int = -1_000_000
     until_ms: int = -1_000_000  # the newest lease is over by then
     anchor_ms: int = -1_000_000  # arrival of the message the newest lease answers
@@ -237,6 +238,7 @@ class Site:
         default_factory=dict
     )  # device -> feeder, as the site file says
     priorities: Mapping[str, int] = field(default_factory=dict)
+    failsafes: Mapping[str, int] = field(default_factory=dict)  # listed charger -> A, kept for it
     houses: Mapping[str, House] = field(default_factory=dict)
     habits: Mapping[str, Habits] = field(default_factory=dict)
     order: int = 0  # of the newest registration
