@@ -54,6 +54,12 @@ def free_port(host: str = "127.0.0.1") -> int:
         return int(s.getsockname()[1])
 
 
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket() as s:
+        return s.connect_ex((host, port)) != 0
+
+
 def mosquitto() -> str | None:
     """Where mosquitto is. Debian keeps it in /usr/sbin, which is not on a plain user's PATH."""
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
@@ -71,7 +77,7 @@ def start(folder: Path, host: str = "127.0.0.1", port: int = 0, kind: str = "") 
         raise BrokerError("mosquitto is not installed: apt install mosquitto")
     if program is None and importlib.util.find_spec("iotcore") is None:
         raise BrokerError("no MQTT broker: apt install mosquitto, or pip install iotcore")
-    if port and _listens(host, port):
+    if port and not is_free(port, host):
         raise BrokerError(
             f"{host}:{port} is taken: another program listens there; name another port"
         )
@@ -133,16 +139,8 @@ def _wait_for(child: Child, host: str, port: int, within_s: float = 10.0) -> Non
     while time.monotonic() < deadline:
         if child.status() is not None:
             raise ProcessError(child.words())
-        if _listens(host, port):
+        if not is_free(port, host):
             return
         time.sleep(0.02)
     child.end()
     raise ProcessError(f"{child.name} did not listen within {within_s:.0f} s\n{child.tail()}")
-
-
-def _listens(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), 0.2).close()
-    except OSError:
-        return False
-    return True

@@ -39,6 +39,7 @@ class Arrival:
     topic: str
     data: bytes
     retained: bool
+    again: bool  # the broker may have delivered it before
     qos: int
     mid: int
     connection: int
@@ -206,6 +207,7 @@ class Link:
             topic,
             bytes(message.payload),
             message.retain,
+            message.dup,
             message.qos,
             message.mid,
             self.connection,

@@ -39,7 +39,12 @@ class Child:
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
         self.name = name
         self.log = log
@@ -52,6 +57,7 @@ class Child:
                     stdout=out,
                     stderr=out,
                     env=None if env is None else dict(env),
+                    cwd=cwd,
                     # A terminal's Ctrl-C goes to the foreground group: ours alone, so that we
                     # end our children in order.
                     start_new_session=True,

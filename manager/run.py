@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25  # rises wait for a tick; leases need one a second
 _WORDS_BYTES = 96  # of a reply's words, by the table
 _ANSWERS_PER_S = 5  # to one device's bad messages; more are counted and not answered
+_PEERS_MAX = 5000  # names remembered; a flood of made-up ones is counted, no more
 
 
 class Clock:
@@ -75,6 +76,10 @@ class Peer:
     refused: Counter[str] = field(default_factory=Counter)
     answers: float = _ANSWERS_PER_S
     answered_at: float = 0.0
+
+
+def _is_new(message: Mapping[str, Any]) -> bool:
+    return message["code"] in (protocol.NEW_COUNTER, protocol.NEW_CHARGER)
 
 
 class Manager:
@@ -202,7 +207,7 @@ class Manager:
     # What is set by hand while it runs.
 
     def limit_by_hand(self, charger: str, limit_a: object) -> str:
-        """Limit a charger, or the site (""), to so many A; None takes it back. The answer in words.
+        """Limit a charger, or the site (""), to so many A; None takes it back. The answer: words.
 
         Refusal for a charger that is not there or a limit that is none.
         """
@@ -332,9 +337,12 @@ class Manager:
             return True
         if verdict is Verdict.WAIT:
             self._ask(device, presence)
-        elif verdict is Verdict.TWIN or message["boot"] != presence.boot:
+        elif verdict is Verdict.TWIN or message["boot"] != presence.boot or _is_new(message):
+            # A board at its first message after start, numbered below what its name has said
+            # already, is another board; unless the broker only delivered a message twice.
             words = f"{device} already runs (start {presence.boot}): give this board another name"
-            self._refuse(device, verdict.value, words, rows, protocol.REFUSED, message)
+            answer = protocol.OK if arrival.again else protocol.REFUSED
+            self._refuse(device, verdict.value, words, rows, answer, message)
         else:
             self._refuse(device, verdict.value, "", rows)
         return False
@@ -359,7 +367,7 @@ class Manager:
             return
         known = device in self.peers or device in self.keys
         if not known and len(self.peers) >= _PEERS_MAX:
-            return  # a flood of made-up names: counted above, and no memory spent on each
+            return
         peer = self._peer(device)
         peer.refused[what] += 1
         now = self._loop.time()
@@ -447,6 +455,3 @@ class Manager:
                 self._loop.call_soon_threadsafe(call)
 
         return later
-
-
-_PEERS_MAX = 5000

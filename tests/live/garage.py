@@ -1,5 +1,5 @@
-"""A house with a meter and chargers for tests: the boards' own firmware, a PZEM on a pty, cars that
-follow their pilot after a moment. The test is the house and the drivers.
+"""A house with a meter and chargers: the boards' own firmware, a PZEM on a pty, cars that follow
+their pilot after a moment. The test is the house and the drivers.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ class Cable:
     """A charger's bench socket: the car on its end, drawing what the pilot offers."""
 
     def __init__(self, path: Path) -> None:
-        until(f"{path.name} is there", path.exists, 15)
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(str(path))
+        until(f"{path.name} answers", lambda: not self._socket.connect_ex(str(path)), 15)
         self.seen: dict[str, Any] = {}
         self.drawn_ma = 0
         self._due = 0.0
         threading.Thread(target=self._read, daemon=True).start()
         self.put(get=True)
+        until(f"{path.name} tells how it is", lambda: self.seen, 15)
 
     def put(self, **inputs: Any) -> None:
         self._socket.sendall(json.dumps(inputs).encode() + b"\n")
@@ -43,7 +43,7 @@ class Cable:
                 before = self._draws()
                 self.seen = json.loads(line)
                 if self._draws() != before:
-                    # A contactor that opens takes the current away at once, the car itself does not.
+                    # A contactor that opens takes the current away at once.
                     self._due = time.monotonic() + (FOLLOW_S if self.seen["contactor"] else 0)
 
     def _draws(self) -> int:

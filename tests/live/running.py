@@ -21,19 +21,19 @@ from manager.process import Child
 from shared import protocol
 
 
-class Late(AssertionError):
+class LateError(AssertionError):
     """What had to happen did not happen in time."""
 
 
 def until(what: str, ask: Callable[[], Any], within_s: float = 10.0) -> Any:
-    """The first true answer, or Late with what was waited for and the last answer."""
+    """The first true answer, or LateError with what was waited for and the last answer."""
     deadline = time.monotonic() + within_s
     while True:
         answer = ask()
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise Late(f"not within {within_s:g} s: {what}; last: {answer!r}")
+            raise LateError(f"not within {within_s:g} s: {what}; last: {answer!r}")
         time.sleep(0.05)
 
 
@@ -137,7 +137,7 @@ class Device:
             try:
                 message = self.heard.get(timeout=max(0.01, deadline - time.monotonic()))
             except queue.Empty:
-                raise Late(f"{self.name} heard no {protocol.name_of(code)}") from None
+                raise LateError(f"{self.name} heard no {protocol.name_of(code)}") from None
             if message["code"] == code:
                 return message
 

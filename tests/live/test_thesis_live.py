@@ -1,4 +1,4 @@
-"""Both published timelines, live: real firmware, broker and manager, offers read at the pilot's pin.
+"""Both published timelines, live: firmware, broker and manager, offers read at the pilot's pin.
 
 Two buildings run side by side, so that one test's waiting is the other's too: one shares every 5 s
 and has its house metered by itself, the other shares at once and meters house and cars together.
