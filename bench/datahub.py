@@ -203,7 +203,7 @@ def _delay(db: psycopg.Connection, town: _Town, seconds: float) -> Row:
 
     thread = threading.Thread(target=feed)
     thread.start()
-    delays = []
+    delays: list[float] = []
     seen: dict[int, int] = {}
     first = time.monotonic()
     while not (done.is_set() and all(s >= town.seq for s in seen.values())):
