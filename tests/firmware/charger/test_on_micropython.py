@@ -7,7 +7,7 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-PURE = ("test_pilot.py", "test_lease.py", "test_interlocks.py", "test_evse.py")
+PURE = ("test_pilot.py", "test_lease.py", "test_interlocks.py", "test_evse.py", "test_sessions.py", "test_access.py")
 
 
 @pytest.mark.board
