@@ -345,6 +345,9 @@ class Board:
         command += ["-X", f"heapsize={HEAP_BYTES[self.kind] + self._shims(rom, env)}"]
         return [*command, *options, str(SHIMS / "boot.py")]
 
+    def _booted(self) -> None:
+        """The firmware is about to run."""
+
     def _typed_soft_reset(self, status: int) -> bool:
         """Was it Ctrl-D at the REPL? There is none here (see pretend_board)."""
         return False
@@ -451,6 +454,7 @@ class Board:
                 self._reason = "soft" if a == SOFT_RESET_STATUS else "hard"
             elif kind == 83:  # "S"
                 changed = True
+                self._booted()
             elif kind == 86:  # "V"
                 self.repl_attached = bool(b)
         if changed:
@@ -486,8 +490,12 @@ class Board:
                 with contextlib.suppress(ValueError):
                     self.console = json.loads(line)
                     self._changed()
-            if not self.quiet:
-                print(line, flush=True)
+            self._show(line)
+
+    def _show(self, line: str) -> None:
+        """One line the board has printed."""
+        if not self.quiet:
+            print(line, flush=True)
 
     def _note(self, words: str) -> None:
         print(f"{self.config.get('id', self.kind)}: {words}", file=sys.stderr, flush=True)

@@ -20,7 +20,12 @@ _flash, _console = uos.getenv("BOARD_FLASH"), uos.getenv("BOARD_CONSOLE")
 _mounts = (("/", _root), ("/lib", _lib), ("/sim", _sim), ("/host", "/"))
 _rom = uos.getenv("BOARD_ROM")
 # With a ROM partition /lib is the flash's own: what lies there comes before the partition.
-_systems = [(at, vfs.VfsPosix(path)) for at, path in _mounts if not (_rom and at == "/lib")]
+# Without a root of its own, for the computer's: with one, rename() muddles its two paths up.
+_systems = [
+    (at, vfs.VfsPosix(path) if path != "/" else vfs.VfsPosix())
+    for at, path in _mounts
+    if not (_rom and at == "/lib")
+]
 _image = "/frozen" if _flash else "/rom"
 _partition = uos.getenv("BOARD_PARTITION")
 if _flash:

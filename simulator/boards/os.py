@@ -8,6 +8,33 @@ if host.ON_MICROPYTHON:
 else:
     from board_files import *  # noqa: F403
 
+if host.ON_MICROPYTHON:
+    import uos
+
+    # Where boot.py has mounted what a board does not have.
+    _FOREIGN = ("sim", "host", "rom", "frozen")
+
+    def listdir(path="."):
+        """Names."""
+        return [entry[0] for entry in ilistdir(path)]
+
+    def ilistdir(path="."):
+        """(name, kind, inode, size) of each entry."""
+        at_root = path == "/" or (path in (".", "") and uos.getcwd() == "/")
+        for entry in uos.ilistdir(path):
+            if not (at_root and entry[0] in _FOREIGN):
+                yield entry
+
+    if not host.getenv("BOARD_FLASH"):
+
+        def rename(old, new):
+            """Replaces what is there, at once."""
+            # VfsPosix builds both paths in one buffer, unless they are relative.
+            if uos.getcwd() == "/":
+                old, new = old.lstrip("/"), new.lstrip("/")
+            uos.rename(old, new)
+
+
 # The REPL sits on UART0 of an ESP8266 after every reset, until dupterm(None, 1).
 _terminals = [None, True if wiring.CHIP == "esp8266" else None]
 

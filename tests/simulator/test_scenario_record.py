@@ -102,6 +102,7 @@ def test_the_files_of_a_run(tmp_path: Path) -> None:
     assert [(r["time_s"], r["who"], r["what"], r["value"]) for r in rows] == [
         ("10.000", "Charger-1", "offer_a", "10"),
         ("10.000", "Charger-1", "contactor", "closed"),
+        ("20.000", "moment", "(a)", ""),
         ("23.000", "Charger-1", "offer_a", "0"),
         ("24.000", "Charger-1", "contactor", "open"),
     ]
