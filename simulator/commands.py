@@ -91,7 +91,8 @@ def simulate(
             out.mkdir(parents=True, exist_ok=True)
         record = run(checked, times, _Progress(checked.duration_ms))
     except ScenarioError as e:
-        typer.echo(f"{scenario}: {e}", err=True)
+        words = str(e)
+        typer.echo(words if words.startswith(scenario) else f"{scenario}: {words}", err=True)
         raise typer.Exit(1) from e
     except OSError as e:
         typer.echo(f"{out}: {e.strerror}", err=True)

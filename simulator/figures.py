@@ -138,24 +138,21 @@ def _house(figure: Figure, record: Record) -> None:
     s = record.scenario
     place, label = _clock(record)
     count = len(record.bays)
-    # One row a charger: lines of chargers that have the same would hide each other.
-    above, *rows = figure.subplots(
-        1 + count, 1, sharex=True, height_ratios=[1.1 * max(2, count)] + [1.0] * count
+    # One row a charger: lines of chargers that have the same would hide each other. So with phases.
+    building = 1.1 * max(2, count) / (1 if s.phases == 1 else 2)
+    axes_all = figure.subplots(
+        s.phases + count, 1, sharex=True, height_ratios=[building] * s.phases + [1.0] * count
     )
-    for p in range(s.phases):
-        suffix = f" L{p + 1}" if s.phases > 1 else ""
-        shade = (1.0, 0.65, 0.4)[p]
-        _step(above, record, record.house[p], place, color=_HOME, lw=1.3, alpha=shade,
-              label="Home load" + suffix)  # fmt: skip
-        _step(above, record, record.total[p], place, color=_TOTAL, lw=1.6, alpha=shade,
-              label="Total load" + suffix)  # fmt: skip
-        _over(above, record, p, place)
-    _step(above, record, record.limit, place, scale=1.0, color=_LIMIT, lw=1.3, ls=(0, (6, 3)),
-          label=f"Limit {s.limit_a} A")  # fmt: skip
-    above.fill_between([], [], color=_LIMIT, alpha=0.25, lw=0, label="above the limit")
+    above, rows = list(axes_all[: s.phases]), list(axes_all[s.phases :])
     top = max(*(max(t.values) / 1000 for t in record.total), *record.limit.values)
-    above.set_ylim(0, top * 1.15)
-    above.set_ylabel("current, A")
+    for p, axes in enumerate(above):
+        _step(axes, record, record.house[p], place, color=_HOME, lw=1.3, label="Home load")
+        _step(axes, record, record.total[p], place, color=_TOTAL, lw=1.6, label="Total load")
+        _step(axes, record, record.limit, place, scale=1.0, color=_LIMIT, lw=1.3, ls=(0, (6, 3)),
+              label=f"Limit {s.limit_a} A")  # fmt: skip
+        _over(axes, record, p, place)
+        axes.set_ylim(0, top * 1.15)
+        axes.set_ylabel("current, A" if s.phases == 1 else f"L{p + 1}, A")
     most = max((max(b.offer.values, default=0) for b in record.bays.values()), default=0)
     for n, (axes, (name, bay)) in enumerate(zip(rows, record.bays.items(), strict=True)):
         colour = _CHARGERS[n % len(_CHARGERS)]
@@ -167,10 +164,10 @@ def _house(figure: Figure, record: Record) -> None:
         _plateaus(axes, bay.offer, s.duration_ms, place, colour)
         axes.set_ylabel("A")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.08), fontsize=8)
-    _marks(above, rows, record, place)
-    above.set_title(s.title, loc="left", fontsize=12, pad=26 if s.marks else 8)
-    above.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
-    above.set_xlim(place(0), place(s.duration_ms))
+    _marks(above[0], [*above[1:], *rows], record, place)
+    above[0].set_title(s.title, loc="left", fontsize=12, pad=26 if s.marks else 8)
+    above[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+    above[0].set_xlim(place(0), place(s.duration_ms))
     label(rows[-1])
 
 
@@ -199,7 +196,7 @@ def _over(axes: Axes, record: Record, phase: int, place: Callable[[int], Any]) -
         x += [place(begin), place(end)]
         low += [edge, edge]
         high += [max(edge, value)] * 2
-    axes.fill_between(x, low, high, color=_LIMIT, alpha=0.25, lw=0)
+    axes.fill_between(x, low, high, color=_LIMIT, alpha=0.25, lw=0, label="above the limit")
 
 
 def _marks(above: Axes, rows: Sequence[Axes], record: Record, place: Callable[[int], Any]) -> None:
