@@ -32,6 +32,7 @@ from manager.core.events import (
 from manager.core.site import MAIN, Site, Window
 from manager.history import History
 from manager.mqtt import Arrival, Link
+from manager.outbox import Outbox
 from manager.presence import Presence, Verdict
 from manager.refusal import Refusal
 from manager.store import Row, Store
@@ -112,6 +113,7 @@ class Manager:
         self.by_hand: dict[str, Any] = store.site().get("by_hand", {})
         self.started_ms = self.clock.now_ms()
         self.boot = store.raise_boot()
+        self.outbox: Outbox | None = None  # where a fog is to hear of everything
         self.peers: dict[str, Peer] = {}
         self.refused: Counter[str] = Counter()
         self.taken = 0  # messages
@@ -176,7 +178,7 @@ class Manager:
     def _do(self, command: Command, rows: list[Row], after: list[Send]) -> None:
         if isinstance(command, Note):
             words = command.words or command.kind.replace("_", " ")
-            rows.append(self._note(command.kind, command.device, words))
+            rows.extend(self._note(command.kind, command.device, words))
             return
         if command.message["code"] == protocol.AVAILABLE_LOAD:
             rows.extend(self._decision(command))
@@ -301,6 +303,7 @@ class Manager:
             return
         if self._admitted(device, arrival, message, rows):
             self.apply(Announced(topic, message))
+            self._forward(device, message, rows)
 
     def _reported(self, device: str, arrival: Arrival, rows: list[Row]) -> None:
         try:
@@ -313,6 +316,7 @@ class Manager:
             return
         self.apply(Report(device, message))
         rows.extend(self._reading(device, message))
+        self._forward(device, message, rows)
 
     def _admitted(
         self, device: str, arrival: Arrival, message: dict[str, Any], rows: list[Row]
@@ -378,7 +382,7 @@ class Manager:
             return
         peer.answers -= 1
         if words or what != Verdict.REPLAY.value:
-            rows.append(self._note("refused", device, words or f"a {what} message"))
+            rows.extend(self._note("refused", device, words or f"a {what} message"))
         if answer != protocol.OK:
             boot, seq = peer.presence.boot, peer.presence.seq
             if message is not None:
@@ -420,6 +424,10 @@ class Manager:
             rows.append((tables.READING, values))
         return rows
 
+    def _forward(self, device: str, message: Mapping[str, Any], rows: list[Row]) -> None:
+        if self.outbox is not None:
+            rows.extend(self.outbox.message(device, message, self.clock.utc_ms()))
+
     def _decision(self, send: Send) -> list[Row]:
         limit_a, kind = send.message["limit_a"], send.message["reason"]
         if self._told.get(send.device) == (limit_a, kind):
@@ -428,13 +436,20 @@ class Manager:
         charger = self.site.chargers.get(send.device)
         words = charger.reason.words() if charger else kind
         now = self.clock.utc_ms()
-        return [(tables.DECISION, (now, send.device, limit_a, send.message["lease"], kind, words))]
+        lease = send.message["lease"]
+        rows: list[Row] = [(tables.DECISION, (now, send.device, limit_a, lease, kind, words))]
+        if self.outbox is not None:
+            rows.append(self.outbox.decision(send.device, limit_a, lease, kind, words, now))
+        return rows
 
-    def _note(self, kind: str, device: str, words: str) -> Row:
+    def _note(self, kind: str, device: str, words: str) -> list[Row]:
         now = self.clock.utc_ms()
         self.events.append({"at_ms": now, "kind": kind, "device": device, "words": words})
         log.info("%s%s: %s", kind, f" {device}" if device else "", words)
-        return (tables.EVENT, (now, kind, device, words))
+        rows: list[Row] = [(tables.EVENT, (now, kind, device, words))]
+        if self.outbox is not None:
+            rows.append(self.outbox.event(kind, device, words, now))
+        return rows
 
     def _site_row(self) -> Row:
         return (tables.SITE, ("site", json.dumps(plain.site_to_plain(self.site))))
@@ -444,7 +459,7 @@ class Manager:
 
     def _link_changed(self, connected: bool) -> None:
         words = "connected to the broker" if connected else "the broker is gone"
-        self.store.write([self._note("broker", "", words)])
+        self.store.write(self._note("broker", "", words))
         self._tell()
 
     def _on_loop(self, call: Callable[[], None]) -> Callable[[], None]:

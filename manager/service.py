@@ -13,9 +13,11 @@ from zoneinfo import ZoneInfo
 from manager import broker
 from manager.core import plain
 from manager.core.site import Site
+from manager.forward import Forwarder, Settings
+from manager.outbox import Outbox
 from manager.refusal import Refusal
 from manager.run import Clock, Manager
-from manager.site_file import SiteFileError, load
+from manager.site_file import SiteFile, SiteFileError, load
 from manager.store import Store, StoreError
 from manager.web import app as web
 
@@ -35,6 +37,7 @@ def serve(path: Path, *, verbose: bool) -> None:
     here = path.resolve().parent
     store = Store(here / file.store)
     own = None
+    forwarder = None
     try:
         host, port = file.broker.host, file.broker.port
         name = "the broker"
@@ -53,14 +56,28 @@ def serve(path: Path, *, verbose: bool) -> None:
             password=file.broker.password,
             clock=Clock(ZoneInfo(file.timezone) if file.timezone else None),
         )
+        if file.fog is not None:
+            manager.outbox = Outbox(file.fog.key, manager.boot)
+            forwarder = _forwarder(file, here, manager.boot)
+            forwarder.start()
         shown, number = sock.getsockname()[:2]
         print(f"{file.site.settings.name}: {name} at {host}:{port}", flush=True)
         print(f"page: http://{shown}:{number}/", flush=True)
         asyncio.run(_until_told(manager, sock))
     finally:
+        if forwarder is not None:
+            forwarder.stop()
         store.close()
         if own is not None:
             own.stop()
+
+
+def _forwarder(file: SiteFile, here: Path, boot: int) -> Forwarder:
+    fog = file.fog
+    assert fog is not None
+    name = file.site.settings.name
+    ca = here / fog.ca if fog.ca else None
+    return Forwarder(here / file.store, Settings(name, fog.key, fog.url, ca, fog.password), boot)
 
 
 def kept_site(store: Store, fresh: Site, now_ms: int) -> Site:

@@ -14,6 +14,12 @@
     [web]                         # host, port
     [store]                       # path
 
+    [fog]                         # left out: nothing leaves the building
+    url = "kafka://fog.example:9093"   # or https://fog.example/intake
+    key = "..."                   # the site's own, 32 bytes in hex; with password, from the fog
+    password = "..."
+    ca = "fog-ca.pem"
+
     [[feeder]]                    # a cable with a limit of its own
     name = "garage"
     limit_a = 20
@@ -93,6 +99,16 @@ class Web:
 
 
 @dataclass(frozen=True, slots=True)
+class Fog:
+    """Where records go, and as whom. `ca` None: the system's authorities."""
+
+    url: str
+    key: bytes = field(repr=False)
+    password: str = field(default="", repr=False)
+    ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SiteFile:
     """A checked site file. `site` is the site before anything has happened."""
 
@@ -103,6 +119,7 @@ class SiteFile:
     devices: Mapping[str, Listed] = field(default_factory=dict)
     open: bool = False
     timezone: str = ""
+    fog: Fog | None = None
 
 
 class _Table:
@@ -240,6 +257,7 @@ def parse(text: str) -> SiteFile:
     t = top.table("store")
     store = Path(t.word("path", "ievcc.db"))
     t.done()
+    fog = _fog(top) if "fog" in raw else None
     top.done()
     site = Site(
         settings=settings,
@@ -249,7 +267,24 @@ def parse(text: str) -> SiteFile:
         failsafes={d.id: d.failsafe_a for d in devices.values() if d.failsafe_a},
     )
     check_failsafes(site, {d.id: (d.feeder or MAIN, d.failsafe_a) for d in devices.values()}, text)
-    return SiteFile(site, broker, web, store, devices, opened, timezone)
+    return SiteFile(site, broker, web, store, devices, opened, timezone, fog)
+
+
+def _fog(top: _Table) -> Fog:
+    t = top.table("fog")
+    url = t.word("url", None)
+    if not url.startswith(("kafka://", "https://", "http://")):
+        raise t.error("url", f"{url!r} is not kafka://host:port or https://host/path")
+    try:
+        key = bytes.fromhex(t.word("key", None))
+    except ValueError as e:
+        raise t.error("key", "is not hex") from e
+    if len(key) != 32:
+        raise t.error("key", f"has {len(key)} bytes; the fog gives 32")
+    ca = t.word("ca", "")
+    fog = Fog(url, key, t.word("password", ""), Path(ca) if ca else None)
+    t.done()
+    return fog
 
 
 def check_failsafes(site: Site, failsafes: Mapping[str, tuple[str, int]], text: str = "") -> None:
