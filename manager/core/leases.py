@@ -67,6 +67,7 @@ def with_lease(charger: Charger, limit_a: int, now_ms: int, ttl_ms: int) -> tupl
         limit_a=limit_a,
         sent_known=True,
         sent_ms=now_ms,
+        raised_ms=now_ms if limit_a > charger.limit_a else charger.raised_ms,
         until_ms=charger.heard_ms + ttl_ms,
         anchor_ms=charger.heard_ms,
         granted=_pruned((*charger.granted, Granted(charger.boot, number, limit_a, ends)), now_ms),
@@ -125,30 +126,39 @@ def confirmed(charger: Charger, boot: int, number: int, contactor: bool, now_ms:
         for g in charger.granted
     )
     newer = boot == charger.boot and number > charger.confirmed
+    if newer:
+        charger = changed(charger, confirmed=number, confirmed_ms=now_ms)
     return changed(
         charger,
         granted=tuple(g for g in granted if g.ends_ms > now_ms),
-        confirmed=number if newer else charger.confirmed,
-        confirmed_ms=now_ms if newer else charger.confirmed_ms,
         number=max(charger.number, number),
         drew_above_ma=_recent_peak(charger) if newer else charger.drew_above_ma,
     )
 
 
 def _recent_peak(charger: Charger) -> int:
-    return max(charger.readings[-1].current_ma) if charger.readings else 0
+    return max(charger.readings[-1].current_ma) if charger.readings and _steady(charger) else 0
+
+
+def _steady(charger: Charger) -> bool:
+    """Whether its meter, late as it is, can only show this car going by the limit it had before."""
+    since = max(charger.raised_ms, charger.contactor_ms)
+    return charger.confirmed_ms - since > METER_LAG_MS + FOLLOW_MS
 
 
 def drop_seen(charger: Charger, drawn_ma: int, now_ms: int) -> Charger:
     """The charger after its own meter showed `drawn_ma` (highest phase).
 
-    If it drew more than its confirmed limit and now no longer does, the car has followed; what was superseded is over.
-    A car that happens to draw little proves nothing: it may still climb to the old limit within its time to follow.
+    If it drew more than its confirmed limit and now no longer does, the car has followed; what was
+    superseded is over. A car that happens to draw little proves nothing: it may still climb to the
+    old limit within its time to follow. Nor does what the meter shows of the time before.
     """
-    peak = max(charger.drew_above_ma, drawn_ma)
+    peak = charger.drew_above_ma
+    if _steady(charger) or now_ms - charger.confirmed_ms > METER_LAG_MS:
+        peak = max(peak, drawn_ma)
     if charger.confirmed and charger.confirmed == charger.number:
         limit_ma = charger.limit_a * 1000
-        if peak > limit_ma + _SEEN_MA and drawn_ma <= limit_ma + _SEEN_MA:
+        if drawn_ma <= limit_ma + _SEEN_MA < peak:
             return changed(
                 charger,
                 granted=tuple(
@@ -158,9 +168,10 @@ def drop_seen(charger: Charger, drawn_ma: int, now_ms: int) -> Charger:
                 ),
                 drew_above_ma=drawn_ma,
             )
-    return changed(charger, drew_above_ma=peak)
+    return charger if peak == charger.drew_above_ma else changed(charger, drew_above_ma=peak)
 
 
+METER_LAG_MS = 2_650  # PZEM-004T v3: a step is shown wholly by then
 _SEEN_MA = 300  # the meter's and the car's inaccuracy: a car offered 12 A may draw a little above
 
 

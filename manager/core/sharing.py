@@ -108,7 +108,7 @@ def first(wishes: Sequence[Wish], rooms: Mapping[Key, int], max_active: int = 0)
                 continue
             most = w.max_a if top else min(w.max_a, max(w.min_a, w.want_a))
             left = min(room[k] for k in w.rooms)
-            amps = min(most, (left + _cost(w, have)) // 1000 + w.held_a)
+            amps = min(most, max(0, left + _cost(w, have)) // 1000 + w.held_a)
             if amps < w.min_a or amps <= have:
                 continue
             active += not have

@@ -176,6 +176,7 @@ class Charger:
     limit_a: int = 0  # of the newest lease
     sent_known: bool = True  # False after a restart: it may have been less than `limit_a`
     sent_ms: int = -1_000_000
+    raised_ms: int = -1_000_000  # when a lease above the one before was last sent
     until_ms: int = -1_000_000  # the newest lease is over by then
     anchor_ms: int = -1_000_000  # arrival of the message the newest lease answers
     confirmed: int = 0  # highest number the charger said it goes by
