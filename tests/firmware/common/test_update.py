@@ -127,20 +127,25 @@ class CutOs:
         return os.stat(path)
 
 
+def use(new):
+    """Give the start this `os`."""
+    setattr(update_start, "os", new)  # noqa: B010 - a module's attribute that is not its to export
+
+
 def test_cut_at_any_moment_all_files_are_new_or_all_are_old():
     for which in range(1, 30):
         fresh()
         deliver(bundle(FILES))
-        update_start.os = CutOs(which)
+        use(CutOs(which))
         cuts = 0
         for _ in range(6):  # two would do: try, and undo
             try:
                 update_start.at_start()
             except PowerCut:
                 cuts += 1
-                update_start.os = os
+                use(os)
                 update_start.at_start()
-        update_start.os = os
+        use(os)
         assert whole(new=False), which  # six starts without the manager
         if not cuts:
             return
