@@ -438,7 +438,7 @@ class _Work:
             charger.off_ms,
             charger.waiting_ms,
             charger.idle_ms,
-            charger.reason,
+            charger.target_reason,
         ):
             return
         self.chargers[charger.id] = changed(
@@ -448,6 +448,7 @@ class _Work:
             off_ms=off_ms,
             waiting_ms=waiting_ms,
             idle_ms=idle_ms,
+            target_reason=reason,
             reason=reason,
         )
 
@@ -653,22 +654,23 @@ class _Work:
                 limit = 0
                 if all(k[0] in known for k in keys):
                     limit = leases.raise_to(left, keys, worst, charger.target_a)
-                if limit >= charger.min_a and limit > have:
+                raised = limit >= charger.min_a and limit > have
+                if not raised:
+                    limit = have
+                reason = charger.target_reason
+                if limit < charger.target_a:
+                    wait = True
+                    reason = Reason(
+                        "raise_waits", {"offer_a": limit, "target_a": charger.target_a}
+                    )
+                if reason != charger.reason:
+                    charger = self.chargers[charger.id] = changed(charger, reason=reason)
+                if raised:
                     for key in keys:
                         left[key] -= max(0, limit - worst) * 1000
                     keep |= self.lease(charger, limit)
-                else:
-                    limit = have
-                    if charger.sent_known and self.due(charger):
-                        keep |= self.lease(charger, limit)
-                if limit < charger.target_a:
-                    wait = True
-                    self.chargers[charger.id] = changed(
-                        self.chargers[charger.id],
-                        reason=Reason(
-                            "raise_waits", {"offer_a": limit, "target_a": charger.target_a}
-                        ),
-                    )
+                elif charger.sent_known and self.due(charger):
+                    keep |= self.lease(charger, limit)
         if len(among) == len(self.chargers) and wait != self.site.rises_wait:
             self.site = changed(self.site, rises_wait=wait)
         if keep:

@@ -67,7 +67,7 @@ def site_from_plain(plain: dict[str, Any], now_ms: int) -> Site:
     try:
         if plain["version"] != VERSION:
             raise PlainError(f"kept by another version ({plain['version']})")
-        settings = _settings(plain["settings"])
+        settings = settings_from_plain(plain["settings"])
         same_clock = 0 <= now_ms - plain["clock_ms"] < 7 * 86_400_000
         chargers = {c["id"]: _charger(c, now_ms, settings, same_clock) for c in plain["chargers"]}
         return Site(
@@ -93,7 +93,8 @@ def site_from_plain(plain: dict[str, Any], now_ms: int) -> Site:
         raise PlainError(f"not a kept site: {e!r}") from e
 
 
-def _settings(plain: dict[str, Any]) -> Settings:
+def settings_from_plain(plain: dict[str, Any]) -> Settings:
+    """Settings from `dataclasses.asdict` of them; what is not known any more is left out."""
     known = {f.name for f in fields(Settings)}
     plain = {k: v for k, v in plain.items() if k in known}
     plain["windows"] = tuple(Window(**w) for w in plain.get("windows", ()))

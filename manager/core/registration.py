@@ -96,7 +96,11 @@ def _charger(
     failsafe = int(message.get("failsafe_a", 0))
     total = _at_worst_a(site, name, feeder, failsafe)
     if failsafe and total:
-        return site, protocol.REFUSED, BAD_FAILSAFE.format(failsafe=failsafe, total=total, feeder=feeder)
+        return (
+            site,
+            protocol.REFUSED,
+            BAD_FAILSAFE.format(failsafe=failsafe, total=total, feeder=feeder),
+        )
     boot = int(message.get("boot", 0))
     if old is None:
         charger = Charger(id=name, order=order, counter=counter, feeder=feeder, boot=boot)

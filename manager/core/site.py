@@ -198,7 +198,8 @@ class Charger:
     worst_a: int = 0
     was_a: int = 0  # worst_a was this high until lately ...
     was_until_ms: int = -1_000_000  # ... and a reading from before this time may still show it
-    reason: Reason = field(default_factory=Reason)
+    target_reason: Reason = field(default_factory=Reason)  # of `target_a`
+    reason: Reason = field(default_factory=Reason)  # of what it is offered on the way there
 
 
 @dataclass(frozen=True)

@@ -170,14 +170,18 @@ class World:
                     raised.add(command.device)
                 self.granted[command.device] = limit
                 self.say(f"manager -> {command.device}: lease {message['lease']}: {limit} A")
-            elif message["code"] == protocol.REPLY and message["result"] == protocol.UNKNOWN_DEVICE:
+            elif (
+                message["code"] == protocol.REPLY and message["result"] == protocol.UNKNOWN_DEVICE
+            ):
                 board = self.boards.get(command.device)
                 if board is not None:
                     self.at(100, lambda b=board: self.hello(b))  # type: ignore[misc]
                 else:
                     self.at(100, self.meter_hello)
                 continue
-            self.carry(self.is_cut(command.device), lambda m=message, d=command.device: self.down(d, m))  # type: ignore[misc]
+            self.carry(
+                self.is_cut(command.device), lambda m=message, d=command.device: self.down(d, m)
+            )  # type: ignore[misc]
         if raised:
             room = self.room_known()
             for name in raised:

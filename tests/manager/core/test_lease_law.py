@@ -87,7 +87,10 @@ def sent_means_obeyed(c: Charger, limit_a: int, now: int, ttl: int) -> Result:
 
 def over_without_the_time_to_follow(c: Charger, limit_a: int, now: int, ttl: int) -> Result:
     after, keep = with_lease(c, limit_a, now, ttl)
-    new = [changed(g, ends_ms=g.ends_ms - FOLLOW_MS) if g.number == after.number else g for g in after.granted]
+    new = [
+        changed(g, ends_ms=g.ends_ms - FOLLOW_MS) if g.number == after.number else g
+        for g in after.granted
+    ]
     return changed(after, granted=tuple(new)), keep
 
 
@@ -99,7 +102,9 @@ def never_kept(c: Charger, limit_a: int, now: int, ttl: int) -> Result:
     return with_lease(c, limit_a, now, ttl)[0], False
 
 
-def confirmed_means_followed(c: Charger, boot: int, number: int, contactor: bool, now: int) -> Charger:
+def confirmed_means_followed(
+    c: Charger, boot: int, number: int, contactor: bool, now: int
+) -> Charger:
     del contactor
     return confirmed(c, boot, number, contactor=False, now_ms=now)
 

@@ -59,8 +59,15 @@ def cases(draw: st.DrawFn) -> tuple[list[Wish], Rooms]:
         high = low + draw(st.integers(0, widest))
         on = tuple(rooms) if draw(st.booleans()) else (draw(st.sampled_from(sorted(rooms))),)
         wishes.append(
-            Wish(f"c{n}", on, low, high, priority=draw(st.integers(0, 1)), rank=(n,),
-                 held_a=draw(st.sampled_from([0, 0, 0, 6])))  # fmt: skip
+            Wish(
+                f"c{n}",
+                on,
+                low,
+                high,
+                priority=draw(st.integers(0, 1)),
+                rank=(n,),
+                held_a=draw(st.sampled_from([0, 0, 0, 6])),
+            )  # fmt: skip
         )
     return wishes, rooms
 
@@ -126,7 +133,9 @@ def on_one_phase(*maxima: int) -> list[Wish]:
         (first, 20, (16, 32, 32), [16, 0, 0]),
     ],
 )
-def test_in_numbers(policy: object, room_a: float, maxima: tuple[int, ...], offers: list[int]) -> None:
+def test_in_numbers(
+    policy: object, room_a: float, maxima: tuple[int, ...], offers: list[int]
+) -> None:
     got = policy(on_one_phase(*maxima), {"L1": round(room_a * 1000)})  # type: ignore[operator]
     assert list(got.values()) == offers
 
