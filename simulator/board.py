@@ -348,7 +348,7 @@ class Board:
     def _booted(self) -> None:
         """The firmware is about to run."""
 
-    def _typed_soft_reset(self, status: int) -> bool:
+    def _typed_soft_reset(self, status: int) -> bool:  # noqa: ARG002 - for pretend_board
         """Was it Ctrl-D at the REPL? There is none here (see pretend_board)."""
         return False
 
@@ -408,6 +408,9 @@ class Board:
         if self._channel is None:
             return
         records: dict[bytes, bytes] = {}
+        if self.kind == "energy_meter":
+            # Its button is GPIO0, the FLASH button.
+            records[bytes((68, 0))] = _INPUT.pack(68, 0, 0, int(not self.installation.button), 0)
         if self.kind == "charger":
             for pin, level in self.installation.levels().items():
                 records[bytes((68, pin))] = _INPUT.pack(68, pin, 0, level, 0)
@@ -450,8 +453,7 @@ class Board:
             elif kind == 84:  # "T"
                 self._answer(index, b, packet[_RECORD.size :])
             elif kind == 81:  # "Q"
-                self.kill("hard" if b == RESET_STATUS else "soft")
-                self._reason = "soft" if a == SOFT_RESET_STATUS else "hard"
+                self.kill("soft" if index == SOFT_RESET_STATUS else "hard")
             elif kind == 83:  # "S"
                 changed = True
                 self._booted()
@@ -560,7 +562,7 @@ class Board:
         """One line to the bench; what to answer the sender alone."""
         try:
             inputs = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {"error": "not a line of JSON"}
         if not isinstance(inputs, dict):
             return {"error": "not a JSON object"}

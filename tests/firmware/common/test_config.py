@@ -82,8 +82,7 @@ def test_what_the_table_refuses_changes_nothing():
         ("wifi_ssid", "x" * 33),
         ("wifi_ssid", []),
     ):
-        changes = {"pin": "new", name: value}
-        assert refusal(c.change, changes) == ("value", name), (name, value)
+        assert refusal(c.change, {"pin": "new", name: value}) == ("value", name), (name, value)
     assert refusal(c.change, {"colour": 1}) == ("unknown", "colour")
     assert refusal(lambda: c["colour"]) == ("unknown", "colour")
     assert c["pin"] == ""
