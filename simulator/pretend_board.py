@@ -29,6 +29,10 @@ from simulator.rom import kept
 FLASH_BYTES = {"charger": 2 * 1024 * 1024, "energy_meter": 1024 * 1024}
 # The ROMFS partition of the ESP8266's FLASH_2M_ROMFS image; the ESP32's images have none.
 PARTITION_BYTES = 320 * 1024
+_CTRL_C = b"\x03"
+_PROMPTS = (b">>> ", b"\r\n>", b"\x04>")
+_PATIENCE_S = 2.0  # with a program that does not stop at Ctrl-C
+_FIFO_BYTES = 128  # of the chips' UARTs
 _SOFT_REBOOT = b"MPY: soft reboot\r\n"
 _RAW_PROMPT = b"raw REPL; CTRL-B to exit"
 _BANNER = b"\nMicroPython "
@@ -65,6 +69,10 @@ class PretendBoard(Board):
         os.set_blocking(self._host, False)
         self.port = os.ttyname(self._host_end)
         self._line = -1
+        self._fifo = b""
+        self._listens = False
+        self._until_prompt: asyncio.TimerHandle | None = None
+        self.first_boot = asyncio.Event()
         self._raw = False
         self._heard_last = b""
         self._to_raw = False
@@ -80,6 +88,7 @@ class PretendBoard(Board):
     async def stop(self) -> None:
         """Switch off and close the port."""
         await super().stop()
+        self._release()
         self._loop.remove_reader(self._host)
         for fd in (self._host, self._host_end):
             os.close(fd)
@@ -117,6 +126,8 @@ class PretendBoard(Board):
         }
         if self.partition is not None:
             env["BOARD_PARTITION"] = str(self.partition.resolve())
+        self._listens = False
+        self._release()
         child = subprocess.Popen(
             self._micropython(env, "-i"),
             env=env,
@@ -170,6 +181,8 @@ class PretendBoard(Board):
                 os.write(line, _ENTER_RAW)
         else:
             self._to_host(data)
+        if self._heard_last.endswith(_PROMPTS):
+            self._release()
 
     def _to_host(self, data: bytes) -> None:
         if not self.repl_attached:
@@ -183,10 +196,39 @@ class PretendBoard(Board):
             data = os.read(self._host, 4096)
         except BlockingIOError:
             return
-        if self.repl_attached and self._line >= 0:
-            # A board's receive buffer overflows as well.
-            with contextlib.suppress(BlockingIOError):
-                os.write(self._line, data)
+        self._fifo = (self._fifo + data)[-_FIFO_BYTES:] if self._waits() else self._fifo + data
+        self._deliver()
+
+    def _waits(self) -> bool:
+        return not self._listens or self._until_prompt is not None
+
+    def _deliver(self) -> None:
+        """Hand on what was typed. After a Ctrl-C that stops a program the rest waits for the
+        prompt: the unix port throws away what came before it, and a board does not."""
+        if self._waits():
+            return
+        typed, self._fifo = self._fifo, b""
+        if not self.repl_attached or self._line < 0:
+            return
+        if _CTRL_C in typed and not self._heard_last.endswith(_PROMPTS):
+            at = typed.rindex(_CTRL_C) + 1
+            typed, self._fifo = typed[:at], typed[at:]
+            self._until_prompt = self._loop.call_later(_PATIENCE_S, self._release)
+        # A board's receive buffer overflows as well.
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._line, typed)
+
+    def _release(self) -> None:
+        if self._until_prompt is not None:
+            self._until_prompt.cancel()
+            self._until_prompt = None
+            self._deliver()
+
+    def _booted(self) -> None:
+        """From here on somebody listens to the line; what its FIFO caught before comes first."""
+        self._listens = True
+        self.first_boot.set()
+        self._deliver()
 
 
 def _read(line: int) -> bytes | None:
@@ -222,8 +264,12 @@ def main() -> int:
             link=given.link,
             romfs=not given.no_romfs,
         )
+        running = asyncio.create_task(board.run(pretend))
+        booted = asyncio.create_task(pretend.first_boot.wait())
+        await asyncio.wait({running, booted}, return_when=asyncio.FIRST_COMPLETED)
         print(pretend.port, flush=True)
-        await board.run(pretend)
+        booted.cancel()
+        await running
 
     try:
         asyncio.run(run())
