@@ -8,7 +8,7 @@ from firmware.charger import board as boards
 from firmware.charger.board import Board
 from firmware.charger.exchange import Exchange, Orders
 from firmware.charger.safety_lane import SafetyLane
-from firmware.charger.settings import ROWS, evse_settings
+from firmware.charger.settings import ROWS, calibrated, evse_settings
 from firmware.common.config import Config, ConfigError, raise_boot
 from firmware.common.ticks import sleep_ms, ticks_diff, ticks_ms
 
@@ -45,10 +45,7 @@ def first_orders(config: "Any") -> Orders:
 def run() -> None:
     """Never returns on a board, unless the button was held in the window or Ctrl-C came."""
     config = configuration()
-    calibrated = None
-    if config["pilot_high_mv"] - config["pilot_low_mv"] >= 1000:
-        calibrated = (config["pilot_high_mv"], config["pilot_low_mv"])
-    board = Board(boards.pins(config["board"]), calibrated)
+    board = Board(boards.pins(config["board"]), calibrated(config))
     try:
         began = ticks_ms()
         while ticks_diff(ticks_ms(), began) < config["repl_window_ms"]:
@@ -65,6 +62,8 @@ def charge(config: "Any", board: Board) -> None:
     gc.collect()
     from firmware.charger.network_lane import NetworkLane
     from firmware.charger.own_meter import OwnMeter
+
+    from firmware.common.resolve import resolve
 
     gc.collect()
     boot = raise_boot()
@@ -90,6 +89,7 @@ def charge(config: "Any", board: Board) -> None:
             board.table.MODEL,
             boards.reset_cause(),
             start,
+            boards.restart,
         )
         lane.run()
 
@@ -100,5 +100,5 @@ def charge(config: "Any", board: Board) -> None:
     try:
         safety.run()
     except Exception as e:  # noqa: BLE001 - whatever it was, the contactor is open by now
-        sys.print_exception(e)  # type: ignore[attr-defined]
+        sys.print_exception(e)
         boards.restart()

@@ -66,7 +66,7 @@ class Report:
         self.low_mv = 0
         self.temperature_c = -273
         self.worst_ms = 0  # longest time between two steps since start
-        self.cleared = 0  # raised when `clear` was acted on
+        self.cleared = ""  # the `clear` that was acted on last
 
     def copy(self, o: "Report") -> None:
         """Become like `o`."""

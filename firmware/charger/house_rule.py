@@ -16,6 +16,8 @@ def limit_a(
     `house_ma` is the meter's reading per phase of the building; `own_ma` is what of it is this charger's, per phase of the
     charger (empty: the meter does not see the charger); `wiring` the building's phase on each of the charger's.
     """
+    if not house_ma:
+        return 0
     least = max_a
     for k in range(len(wiring)):
         phase = wiring[k] - 1

@@ -4,10 +4,14 @@ import gc
 import json
 import sys
 
+from firmware.charger import house_rule
+from firmware.charger.attendant import Attendant
 from firmware.charger.clock import Clock
 from firmware.charger.exchange import Exchange, Orders, Report
 from firmware.charger.lease import LeaseHolder
+from firmware.charger.schedule import ScheduleError, is_open, minute_of_week, parse
 from firmware.charger.settings import FIRMWARE, wiring
+from firmware.common import update_start
 from firmware.common.registration import Registration
 from firmware.common.ticks import ticks_ms
 from shared import protocol
@@ -22,13 +26,15 @@ LOAD_MS = 1_000
 IDLE_LOAD_MS = 10_000
 ROUND_MS = 20
 FOREVER = -1
+AT_ONCE = ("schedule",)  # settings that count without a restart, beside those read at every round
 
 
 class NetworkLane:
     """`run` until the end; `step` is one round of it. `link` as firmware.common.link.Link."""
 
     def __init__(self, config: "Any", boot: int, link: "Any", network: "Any", exchange: Exchange, orders: Orders,
-                 model: str, reset: str, start: int) -> None:  # fmt: skip
+                 model: str, reset: str, start: int, restart: "Any") -> None:  # fmt: skip
+        """`restart` starts the board anew."""
         self._config = config
         self._link = link
         self._network = network
@@ -51,6 +57,23 @@ class NetworkLane:
         self._load_at = 0
         self._told_loads = 0
         self._printed: "tuple[Any, ...]" = ()
+        self._restart = restart
+        self._restarting = False
+        self.attendant = Attendant(config, self._say)
+        self.update: "Any" = None
+        self._wiring = wiring(config)
+        self._house: "list[int]" = []
+        self._house_at = -house_rule.GOOD_MS
+        self._utc_s = 0
+        self._utc_at = 0
+        self._offset_min = 0
+        self._spans: "list[tuple[int, int]]" = []
+        self._schedule_wrong = False
+        try:
+            self._spans = parse(config["schedule"])
+        except ScheduleError as e:
+            self._schedule_wrong = True
+            print(e)
 
     def run(self) -> None:
         """For ever. Whatever goes wrong in here is this lane's own affair."""
@@ -58,7 +81,7 @@ class NetworkLane:
             try:
                 self.step()
             except Exception as e:  # noqa: BLE001 - the lease runs out by itself; the lane must come back
-                sys.print_exception(e)  # type: ignore[attr-defined]
+                sys.print_exception(e)
                 gc.collect()
             self._link.wait(ROUND_MS)
 
@@ -70,14 +93,31 @@ class NetworkLane:
             self._link.service()
         got = self._link.take()
         while got is not None:
-            self._heard(got[1], self._clock.now_ms())
+            if got[0]:
+                self._house_heard(got[1], self._clock.now_ms())
+            else:
+                self._heard(got[1], self._clock.now_ms())
             got = self._link.take()
         self._exchange.read(self._report)
         if self._registration.due(self._link.session if self._link.connected else 0, ticks):
             self._announce(ticks)
         self._print()
-        if self._registration.accepted:
+        online = self._registration.accepted and self._link.connected
+        r = self._report
+        try:
+            self.attendant.step(r, r.why != "self_test" and r.why != "", online, now)
+        except OSError as e:
+            # The flash takes no more: sessions go on in memory, and what is allowed stays so.
+            sys.print_exception(e)
+        self._order(now)
+        if online:
             self._tell(now)
+        if self.update is not None:
+            self.update.step(ticks)
+            if self.update.restart:
+                self._restarting = True
+        if self._restarting and not r.contactor and self._orders.stop:
+            self._restart()
 
     # -- out
 
@@ -158,7 +198,7 @@ class NetworkLane:
             "lease_ms": self.lease.left_ms(now) if r.lease == self.lease.number else 0,
             "contactor": 1 if r.contactor else 0,
             "mode": self._config["mode"],
-            "faults": (r.faults + (["own_meter"] if r.meter_lost else []))[:6],
+            "faults": self._faults()[:6],
             "rejected": self._link.rejected,
             "uptime_s": now // 1000,
             "cap_a": r.cap_a,
@@ -179,6 +219,14 @@ class NetworkLane:
             self._told_lease = r.lease
             self._told_faults = r.faults
 
+    def _faults(self) -> "list[str]":
+        faults = self._report.faults
+        if self._report.meter_lost:
+            faults = faults + ["own_meter"]
+        if self._schedule_wrong:
+            faults = faults + ["schedule"]
+        return faults
+
     def _say_load(self, now: int) -> None:
         r = self._report
         load = r.load
@@ -195,6 +243,10 @@ class NetworkLane:
             message["freq_mhz"] = r.freq_mhz
         if r.suspect:
             message["suspect"] = 1
+        running = self.attendant.sessions.running
+        if running is not None:
+            message["session"] = running["n"]
+            message["session_wh"] = self.attendant.session_wh(r)
         if self._say(message):
             self._load_at = now
             self._told_loads = r.loads
@@ -204,27 +256,99 @@ class NetworkLane:
     def _heard(self, message: "dict[str, Any]", now: int) -> None:
         code = message["code"]
         if code == protocol.AVAILABLE_LOAD:
-            if self.lease.offer(message, now) and self._config["mode"] == "managed":
-                self._order()
+            if self.lease.offer(message, now):
+                self._order(now)
         elif code == protocol.REPLY:
+            before = self._registration.accepted
             self._registration.reply(message)
+            if self._registration.accepted and not before:
+                self._accepted()
         elif code == protocol.COMMAND:
-            self._command(message)
+            self._command(message, now)
+        elif code == protocol.TIME:
+            self._utc_s = message["utc_s"]
+            self._utc_at = now
+            self._offset_min = message["offset_min"]
+        elif code in (protocol.UPDATE_OFFER, protocol.UPDATE_CHUNK):
+            self._update(message)
+        elif self.attendant.heard(message, now):
+            pass
         elif code in (protocol.CONFIG_GET, protocol.CONFIG_SET):
             self._setting(message)
 
-    def _order(self) -> None:
-        o = self._orders
-        o.limit_a, o.until_ms = self.lease.granted()
-        o.else_a = self._config["failsafe_a"]
-        o.lease = self.lease.number
-        self._exchange.order(o)
+    def _house_heard(self, message: "dict[str, Any]", now: int) -> None:
+        """The meter this charger hangs under has said something to everybody."""
+        if message["code"] == protocol.COUNTER_LOAD and not message.get("suspect"):
+            self._house = message["current_ma"]
+            self._house_at = now - message["age_ms"]
 
-    def _command(self, message: "dict[str, Any]") -> None:
+    def _order(self, now: int) -> None:
+        """Work out what may be offered, and leave it for the safety lane if it is something new."""
+        o = self._orders
+        config = self._config
+        mode = config["mode"]
+        before = (o.limit_a, o.until_ms, o.else_a, o.lease, o.allowed, o.present, o.clear, o.stop)
+        o.else_a = 0
+        if mode == "managed":
+            o.limit_a, o.until_ms = self.lease.granted()
+            o.else_a = config["failsafe_a"]
+            o.lease = self.lease.number
+        elif mode == "manual":
+            o.limit_a, o.until_ms = config["manual_a"], FOREVER
+        else:
+            own = self._report.load[0::5] if config["meter_sees"] == "all" else []
+            o.limit_a = house_rule.limit_a(
+                config["contracted_a"], config["buffer_a"], config["max_a"], self._house, own, self._wiring
+            )
+            o.until_ms = self._house_at + house_rule.GOOD_MS
+        access = self.attendant.access
+        if access.max_a:
+            o.limit_a = min(o.limit_a, access.max_a)
+            o.else_a = min(o.else_a, access.max_a)
+        if not self.in_schedule(now):
+            o.limit_a = o.else_a = 0
+        o.allowed = access.allowed
+        o.present = access.how in ("card", "list")
+        if o.clear and self._report.cleared == o.clear:
+            o.clear = ""
+        o.stop = self._restarting
+        if before != (o.limit_a, o.until_ms, o.else_a, o.lease, o.allowed, o.present, o.clear, o.stop):
+            self._exchange.order(o)
+
+    def in_schedule(self, now: int) -> bool:
+        """Whether the week's timer allows charging; always while the time is not known."""
+        if not self._spans or not self._utc_s:
+            return True
+        return is_open(self._spans, minute_of_week(self._utc_s + (now - self._utc_at) // 1000, self._offset_min))
+
+    def _command(self, message: "dict[str, Any]", now: int) -> None:
         command = message["command"]
         if command == "clear_fault":
             self._orders.clear = message.get("argument", "") or "*"
             self._exchange.order(self._orders)
+        elif command == "start":
+            self.attendant.start(now)
+        elif command == "stop":
+            self.attendant.stop()
+        elif command == "reset":
+            self._restarting = True
+
+    def _update(self, message: "dict[str, Any]") -> None:
+        if message["code"] == protocol.UPDATE_OFFER and self._report.contactor:
+            self._say({"code": protocol.UPDATE_STATUS, "update": message["update"], "state": "busy", "offset": 0})
+            return
+        if self.update is None:
+            # Only now: most starts never need it.
+            from firmware.common.update import Update
+
+            self.update = Update(self._link)
+        self.update.heard(message, ticks_ms())
+
+    def _accepted(self) -> None:
+        """Reaching the manager is what shows that an update works."""
+        ended = update_start.settle()
+        if ended is not None:
+            self._say({"code": protocol.UPDATE_STATUS, "update": ended[0], "state": ended[1], "offset": 0})
 
     def _setting(self, message: "dict[str, Any]") -> None:
         from firmware.common.config import ConfigError
@@ -233,6 +357,8 @@ class NetworkLane:
         answer = {"code": protocol.CONFIG_VALUE, "name": name, "result": "ok"}
         try:
             if message["code"] == protocol.CONFIG_SET:
+                if name == "schedule":
+                    parse(str(json.loads(message["value"])))
                 self._config.change({name: json.loads(message["value"])})
             answer["value"] = json.dumps(self._config.shown(name))
         except ConfigError as e:
@@ -240,3 +366,10 @@ class NetworkLane:
         except (ValueError, OSError):
             answer["result"] = "refused"
         self._say(answer)
+        if message["code"] == protocol.CONFIG_SET and answer["result"] == "ok" and name in AT_ONCE:
+            self._use(name)
+
+    def _use(self, name: str) -> None:
+        """A setting that counts without a restart has changed."""
+        if name == "schedule":
+            self._spans = parse(self._config["schedule"])

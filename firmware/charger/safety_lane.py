@@ -143,6 +143,7 @@ class SafetyLane:
         r.plugged = self.evse.plugged
         r.cap_a = out.cap_a
         r.why = out.why
+        r.cleared = self._inputs.clear
         r.faults = out.faults
         r.lease = self._orders.lease
         r.meter_lost = self._meter is not None and self._meter.lost
@@ -164,7 +165,7 @@ class SafetyLane:
             latches.save(self.evse.out.latches)
             self._saved = self.evse.out.latched
         except OSError as e:
-            sys.print_exception(e)  # type: ignore[attr-defined]
+            sys.print_exception(e)
             self._save_at = now + SAVE_AGAIN_MS
 
     def _light(self, now: int) -> bool:

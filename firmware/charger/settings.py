@@ -20,6 +20,8 @@ ROWS = (
     "manual_a:i:0:80:16",  # mode manual: this much
     "contracted_a:i:0:200:0",  # mode intelligent: what the building may take, per phase
     "buffer_a:i:0:50:3",  # mode intelligent: left unused
+    "counter_key:k:0:64:",  # mode intelligent: the meter's key, which signs what it broadcasts
+    "meter_sees:e:0:house|all:all",  # mode intelligent: whether the meter sees this charger too
     "schedule:t:0:160:",  # when charging is allowed; empty: always (see schedule.py)
     "access:e:0:free|card:free",  # who may charge
     "list_key:k:0:64:",  # tells a card's number to the list's hashes; empty: `key`
@@ -57,12 +59,18 @@ def evse_settings(config: "Any", random_32: "Any") -> Settings:
     s.residual_retry = bool(config["residual_retry"])
     s.simplified_10a = bool(config["simplified_10a"])
     s.wake_up = bool(config["wake_up"])
-    s.calibrated = config["pilot_high_mv"] - config["pilot_low_mv"] >= 1000
+    s.calibrated = calibrated(config) is not None
     delay = config["start_delay_s"] * 1000
     if delay:
         s.start_delay_ms = (random_32() & 0x3FFFFFFF) % delay
         s.voltage_delay_ms = (random_32() & 0x3FFFFFFF) % delay
     return s
+
+
+def calibrated(config: "Any") -> "tuple[int, int] | None":
+    """The ADC's two points, mV; None if they have not been measured or cannot be true: the divider gives 2289 and 254."""
+    high, low = config["pilot_high_mv"], config["pilot_low_mv"]
+    return (high, low) if 2100 <= high <= 2480 and 130 <= low <= 400 else None
 
 
 def wiring(config: "Any") -> "list[int]":

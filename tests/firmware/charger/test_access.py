@@ -131,6 +131,7 @@ def test_what_the_house_leaves():
         (30, 3, [0, 10_000, 20_000], [], [1, 2, 3], 7),
         (30, 3, [0, 10_000, 20_000], [], [2], 17),
         (40, 0, [0], [], [1], 32),
+        (40, 0, [], [], [1], 0),
         (30, 3, [5000], [], [1, 2, 3], 22),
     ):
         assert house_rule.limit_a(contracted, buffer, 32, house, own, wiring) == amps, (contracted, house, own)

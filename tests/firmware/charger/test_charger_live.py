@@ -74,3 +74,60 @@ def test_faults_are_told_and_latched_over_a_power_cut(tmp_path: Path, micropytho
         until(lambda: manager.status["faults"] == ["residual_current"], 20, lambda: manager.status)
         manager.say({"code": protocol.COMMAND, "command": "clear_fault", "argument": "residual_current"})
         until(lambda: manager.status["faults"] == [], 10)
+
+
+def test_a_session_survives_a_power_cut_to_the_watt_hour(tmp_path: Path, micropython: str, mosquitto: str) -> None:
+    with charger(tmp_path) as (bench, manager):
+        until(lambda: manager.status["state"] == "A1", 20)
+        manager.lease(16, 120_000)
+        bench.charge()
+        until(lambda: manager.of(protocol.SESSION_BEGIN), 10, bench.log)
+        assert manager.of(protocol.SESSION_BEGIN)[0]["how"] == "free"
+        bench.put(car_ma=[16000, 0, 0])
+        until(lambda: any(m.get("session_wh", 0) >= 2 for m in manager.of(protocol.CHARGER_LOAD)), 30)
+        bench.put(power=False)
+        bench.wait(lambda got: not got["running"])
+        bench.put(power=True, ev="A", car_ma=[0, 0, 0])
+        ended = until(lambda: manager.of(protocol.SESSION_END), 40, bench.log)[0]
+        assert ended["why"] == "power_cut"
+        # The meter has kept counting: what it shows now less what it showed at the beginning, to the Wh.
+        begun = manager.of(protocol.SESSION_BEGIN)[0]
+        until(lambda: manager.of(protocol.CHARGER_LOAD)[-1]["current_ma"] == [0], 20)
+        assert ended["energy_wh"] == manager.of(protocol.CHARGER_LOAD)[-1]["energy_wh"][0] - begun["energy_wh"]
+        until(lambda: len(manager.of(protocol.SESSION_END)) > 1, 30)  # until it is acknowledged
+        assert manager.of(protocol.SESSION_END)[1]["energy_wh"] == ended["energy_wh"]
+        manager.say({"code": protocol.SESSION_ACK, "session": ended["session"]})
+        until(lambda: not list((bench.flash / "sessions").iterdir()), 10)
+
+
+def test_no_manager_needed_on_a_fixed_current_and_a_stop_is_obeyed(tmp_path: Path, micropython: str, mosquitto: str) -> None:
+    with charger(tmp_path, mode="manual", manual_a=10) as (bench, manager):
+        until(lambda: manager.status["state"] == "A1", 20)
+        bench.charge()
+        assert bench.line["offer_a"] == 10
+        manager.say({"code": protocol.COMMAND, "command": "stop"})
+        bench.wait(lambda got: got["offer_a"] == 0, 5)
+        until(lambda: manager.of(protocol.SESSION_END), 10)
+        assert manager.of(protocol.SESSION_END)[0]["why"] == "manager"
+
+
+def test_the_charger_follows_the_meter_by_itself(tmp_path: Path, micropython: str, mosquitto: str) -> None:
+    settings = {"mode": "intelligent", "contracted_a": 30, "change_ms": 0, "meter_sees": "house"}
+    with charger(tmp_path, **settings) as (bench, manager):
+        until(lambda: manager.status["state"] == "A1", 20)
+        sender = protocol.Sender(None, 1)
+        topic = "ievcc/home/Counter-1/up"
+
+        def house(ma: int) -> None:
+            load = {"code": protocol.COUNTER_LOAD, "current_ma": [ma], "voltage_dv": [2300], "power_w": [ma * 23 // 100],
+                    "energy_wh": [1], "age_ms": 100}  # fmt: skip
+            manager.raw("Counter-1/up", sender.seal(topic, load))
+
+        bench.put(ev="B")
+        for ma, amps in ((5000, 22), (10_000, 17), (21_000, 6), (21_500, 0)):
+            house(ma)
+            bench.wait(lambda got, a=amps: got["offer_a"] == a, 5)
+        house(5000)
+        bench.wait(lambda got: got["offer_a"] == 22, 5)
+        # Nothing more from the meter: nothing is known, nothing is offered.
+        bench.wait(lambda got: got["offer_a"] == 0, 12)

@@ -1,0 +1,168 @@
+"""The attendant: cards, and the sessions they pay for. Part of the network lane; `say(message)` publishes (0: it did not)."""
+
+from firmware.charger.access import Access
+from firmware.charger.card_list import CardList
+from firmware.charger.exchange import Report
+from firmware.charger.sessions import Sessions
+from shared import protocol
+
+try:
+    from typing import Any  # for type checkers; the boards have no typing
+except ImportError:
+    pass
+
+SAVE_MS = 300_000  # how often a running session's length is written down; its energy the meter keeps itself
+REPEAT_MS = 10_000  # an ended session is told again until it is acknowledged
+
+
+class Attendant:
+    """`access.allowed` is what the safety lane is told."""
+
+    def __init__(self, config: "Any", say: "Any") -> None:
+        self._say = say
+        self._measures = bool(config["own_meter"])
+        self.access = Access(config["access"] == "free")
+        self.cards = CardList(bytes.fromhex(config["list_key"] or config["key"]))
+        self.sessions = Sessions()
+        self._saved_at = 0
+        self._told_at = -REPEAT_MS
+        self._told = 0
+        self._ended_at: "dict[int, int]" = {}
+        self._stop_why = ""
+
+    def session_wh(self, r: Report) -> int:
+        """Energy of the running session, Wh."""
+        return self.sessions.measured(_meter_wh(r)) if r.load else 0
+
+    def step(self, r: Report, known: bool, online: bool, now: int) -> None:
+        """One round. `known`: the safety lane has found out whether a car is plugged in; `online`: the manager listens."""
+        access = self.access
+        if access.overdue(now):
+            card = access.asking
+            access.verdict(card, self.cards.knows(card), "list", 0, now)
+        if not known:
+            return
+        sessions = self.sessions
+        if sessions.after_cut:
+            self._after_cut(r, now)
+        access.step(r.plugged, now)
+        running = sessions.running
+        if running is None:
+            if r.plugged and access.allowed and (r.load or not self._measures):
+                sessions.begin(access.how, access.card, _meter_wh(r))
+                self._saved_at = now
+        elif not r.plugged or not access.allowed:
+            why = "unplugged" if not r.plugged else self._stop_why or "card"
+            self._end(r, why, now)
+        elif now - self._saved_at >= SAVE_MS and r.load:
+            sessions.save(_meter_wh(r), (now - self._saved_at) // 1000)
+            self._saved_at = now
+        self._stop_why = ""
+        if online:
+            self._tell(now)
+
+    def _after_cut(self, r: Report, now: int) -> None:
+        """A restart came in the middle of a session: it goes on if the car is still there, else it ended with the power."""
+        sessions = self.sessions
+        running = sessions.running
+        if running is None or (self._measures and not r.load and not r.meter_lost):
+            return
+        sessions.after_cut = False
+        self._saved_at = now
+        if r.plugged:
+            self.access.allow(running["card"], running["how"], 0, now)
+        else:
+            self._end(r, "power_cut", now)
+
+    def _end(self, r: Report, why: str, now: int) -> None:
+        running = self.sessions.running
+        if running is not None:
+            number = running["n"]
+            self.sessions.end(_meter_wh(r) if r.load else -1, (now - self._saved_at) // 1000, why)
+            self._ended_at[number] = now
+            self._told_at = now - REPEAT_MS
+
+    # -- to the manager
+
+    def _tell(self, now: int) -> None:
+        sessions = self.sessions
+        running = sessions.running
+        if sessions.waiting and (now - self._told_at >= REPEAT_MS or sessions.waiting[0] != self._told):
+            self._told_at = now
+            self._told = sessions.waiting[0]
+            self._tell_ended(self._told, now)
+        elif running is not None and not running["told"] and now - self._told_at >= 1000:
+            self._told_at = now
+            if self._begun(running, running["s"] + (now - self._saved_at) // 1000):
+                sessions.told()
+
+    def _begun(self, s: "dict[str, Any]", age_s: int) -> bool:
+        message = {
+            "code": protocol.SESSION_BEGIN,
+            "session": s["n"],
+            "how": s["how"],
+            "energy_wh": s["from_wh"],
+            "age_s": age_s,
+        }
+        if s["card"]:
+            message["card"] = s["card"]
+        return bool(self._say(message))
+
+    def _tell_ended(self, number: int, now: int) -> None:
+        s = self.sessions.read(number)
+        if s is None:
+            return
+        age_s = (now - self._ended_at.get(number, 0)) // 1000  # after a restart: since the start at least
+        if not s["told"] and not self._begun(s, age_s + s["s"]):
+            return
+        message = {
+            "code": protocol.SESSION_END,
+            "session": number,
+            "energy_wh": s["wh"],
+            "duration_s": s["s"],
+            "age_s": age_s,
+            "why": s["why"],
+        }
+        if s["card"]:
+            message["card"] = s["card"]
+        self._say(message)
+
+    # -- from reader and manager
+
+    def tapped(self, card: str, more: "dict[str, str]", now: int) -> None:
+        """A card is at the reader; `more` is what a card that cannot be copied says beside its number."""
+        if self.access.tap(card, now):
+            message: "dict[str, Any]" = {"code": protocol.CARD_READ, "card": card}
+            message.update(more)
+            self._say(message)
+
+    def heard(self, message: "dict[str, Any]", now: int) -> bool:
+        """A message of the manager; True if it was for the attendant."""
+        code = message["code"]
+        if code == protocol.CARD_VERDICT:
+            accepted = message["verdict"] == "accepted"
+            self.access.verdict(message["card"], accepted, "card", message.get("max_a", 0), now)
+        elif code == protocol.SESSION_ACK:
+            self.sessions.acknowledged(message["session"])
+            self._ended_at.pop(message["session"], None)
+        elif code == protocol.CARD_LIST:
+            self.cards.heard(message)
+        else:
+            return False
+        return True
+
+    def start(self, now: int) -> None:
+        """The manager lets the car charge."""
+        self.access.allow("", "manager", 0, now)
+
+    def stop(self) -> None:
+        """The manager ends it."""
+        self._stop_why = "manager"
+        self.access.stop()
+
+
+def _meter_wh(r: Report) -> int:
+    total = 0
+    for k in range(3, len(r.load), 5):
+        total += r.load[k]
+    return total
