@@ -1,5 +1,7 @@
 """Runs on a simulated ESP32 as its main.py: what the chip refuses, and what it does unasked."""
 
+# mypy: ignore-errors
+
 import os
 import sys
 import time
@@ -99,7 +101,7 @@ def test_calibrated_reading_is_whole_millivolts_and_noisy():
     seen = [adc.read_uv() for _ in range(200)]
     assert all(uv % 1000 == 0 for uv in seen)
     assert len(set(seen)) > 3
-    assert 2_150_000 < min(seen) and max(seen) < 2_400_000
+    assert min(seen) > 2_150_000 and max(seen) < 2_400_000
 
 
 def test_wifi_joins_late_and_only_when_on():

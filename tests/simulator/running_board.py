@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
@@ -84,10 +85,8 @@ class RunningBoard:
             await self.board.stop()
 
         def run() -> None:
-            try:
+            with contextlib.suppress(BaseException):  # told by __enter__
                 asyncio.run(live())
-            except BaseException:  # noqa: BLE001 - told by __enter__
-                pass
 
         self._thread = threading.Thread(target=run)
         self._thread.start()
@@ -100,12 +99,9 @@ class RunningBoard:
         return self
 
     def _read(self) -> None:
-        try:
-            with self._socket.makefile("rb") as lines:
-                for line in lines:
-                    self.lines.append(json.loads(line))
-        except (OSError, ValueError):
-            pass
+        with contextlib.suppress(OSError, ValueError), self._socket.makefile("rb") as lines:
+            for line in lines:
+                self.lines.append(json.loads(line))
 
     def put(self, **inputs: Any) -> None:
         """One line to the bench."""
@@ -123,12 +119,13 @@ class RunningBoard:
 
     def said(self, words: str, s: float = 10) -> str:
         """The first line printed that has these words in it."""
-        found: str = until(
-            lambda: next((line for line in self.printed if words in line), None),
-            s,
-            f"{words!r} printed; the board printed {self.printed}",
-        )
-        return found
+        end = time.monotonic() + s
+        while time.monotonic() < end:
+            for line in list(self.printed):
+                if words in line:
+                    return line
+            time.sleep(0.005)
+        raise AssertionError(f"{words!r} not printed within {s} s, but {self.printed}")
 
     def __exit__(
         self,
