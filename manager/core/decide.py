@@ -664,7 +664,7 @@ class _Work:
                         "raise_waits", {"offer_a": limit, "target_a": charger.target_a}
                     )
                 if reason != charger.reason:
-                    charger = self.chargers[charger.id] = changed(charger, reason=reason)
+                    self.chargers[charger.id] = changed(charger, reason=reason)
                 if raised:
                     for key in keys:
                         left[key] -= max(0, limit - worst) * 1000
