@@ -62,7 +62,6 @@ def charge(config: "Any", board: Board) -> None:
     gc.collect()
     from firmware.charger.network_lane import NetworkLane
     from firmware.charger.own_meter import OwnMeter
-
     from firmware.common.resolve import resolve
 
     gc.collect()
@@ -75,15 +74,24 @@ def charge(config: "Any", board: Board) -> None:
     safety = SafetyLane(board, settings, exchange, orders, meter, start)
 
     def network() -> None:
-        link = Link(config, boot, boards.uid())
-        interface = boards.network_interface(
+        wifi = boards.network_interface(
             board.table, config["wifi_ssid"], config["wifi_password"]
+        )
+        follow: "tuple[tuple[str, bytes | None], ...]" = ()
+        if config["mode"] == "intelligent":
+            follow = ((config["counter"], bytes.fromhex(config["counter_key"]) or None),)
+        link = Link(
+            config,
+            boot,
+            boards.uid(),
+            follow,
+            resolve=lambda host, limit_ms: resolve(host, wifi.name_server(), limit_ms),
         )
         lane = NetworkLane(
             config,
             boot,
             link,
-            interface,
+            wifi,
             exchange,
             orders,
             board.table.MODEL,
