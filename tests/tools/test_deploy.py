@@ -4,7 +4,6 @@ littlefs of the board's size."""
 import json
 import os
 import pty
-import shutil
 import subprocess
 import sys
 import tty
@@ -18,14 +17,6 @@ from tools.firmware_files import sources
 
 BOTH = pytest.mark.parametrize("kind", ["charger", "energy_meter"])
 pytestmark = pytest.mark.board
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """A copy of the sources, to change."""
-    for folder in ("shared", "firmware", "tools"):
-        shutil.copytree(ROOT / folder, tmp_path / "tree" / folder)
-    return tmp_path / "tree"
 
 
 @BOTH
@@ -58,23 +49,21 @@ def test_byte_code_runs_in_place_where_there_is_a_partition(pretend: Start, tree
     assert board.mpremote("exec", where).split() == ["True", "/rom/lib/shared/protocol.mpy"]
 
 
-def test_damage_in_the_partition_is_mended(pretend: Start) -> None:
+def test_damage_in_the_partition_is_mended(pretend: Start, tree: Path) -> None:
     board = pretend("energy_meter")
-    counts(deploy(board.port, "energy_meter"))
+    counts(deploy(board.port, "energy_meter", tree=tree))
     partition = board.flash.with_name("flash.img.romfs")
     sound = partition.read_bytes()
     with partition.open("r+b") as flash:
         flash.seek(20_000)
         flash.write(bytes([sound[20_000] ^ 1]))
-    assert "byte code rewritten" in deploy(board.port, "energy_meter").stdout
+    assert "byte code rewritten" in deploy(board.port, "energy_meter", tree=tree).stdout
     assert partition.read_bytes() == sound
 
 
-def test_damage_is_mended_and_what_is_left_over_removed(
-    pretend: Start,
-) -> None:
+def test_damage_is_mended_and_what_is_left_over_removed(pretend: Start, tree: Path) -> None:
     board = pretend("charger")
-    number = counts(deploy(board.port, "charger"))[0]
+    number = counts(deploy(board.port, "charger", tree=tree))[0]
     board.mpremote(
         "exec",
         "f=open('/lib/firmware/charger/pilot.mpy','r+b'); f.seek(100); f.write(b'?'); f.close()\n"
@@ -82,12 +71,12 @@ def test_damage_is_mended_and_what_is_left_over_removed(
         "open('/lib/shared/protocol.py','w').close(); open('/lib/mine.py','w').close()\n"
         "os.mkdir('/lib/firmware/old'); open('/lib/firmware/old/gone.mpy','w').close()",
     )
-    done = deploy(board.port, "charger")
+    done = deploy(board.port, "charger", tree=tree)
     assert counts(done) == (2, 3, number - 2)
     assert "removed /lib/shared/protocol.py" in done.stdout
     listed = board.mpremote("ls", ":/lib")
     assert "mine.py" in listed, "a file that is not ours was touched"
-    assert counts(deploy(board.port, "charger")) == (0, 0, number)
+    assert counts(deploy(board.port, "charger", tree=tree)) == (0, 0, number)
 
 
 def test_the_configuration_goes_with_it_and_is_not_shown(pretend: Start, tmp_path: Path) -> None:
@@ -168,11 +157,13 @@ def test_a_port_where_nobody_answers_is_said() -> None:
     os.close(slave)
 
 
-def test_a_cable_pulled_out_is_said_and_the_next_deploy_mends_it(pretend: Start) -> None:
+def test_a_cable_pulled_out_is_said_and_the_next_deploy_mends_it(
+    pretend: Start, tree: Path
+) -> None:
     board = pretend("charger")
     command = [sys.executable, "-m", "tools.deploy", "--board", "charger", "--port", board.port]
     with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -185,10 +176,10 @@ def test_a_cable_pulled_out_is_said_and_the_next_deploy_mends_it(pretend: Start)
     assert "lost the board" in errors
     assert "Traceback" not in errors
     board.start()
-    written, _, unchanged = counts(deploy(board.port, "charger"))
+    written, _, unchanged = counts(deploy(board.port, "charger", tree=tree))
     assert written
     assert unchanged >= 4
-    assert counts(deploy(board.port, "charger")) == (0, 0, written + unchanged)
+    assert counts(deploy(board.port, "charger", tree=tree)) == (0, 0, written + unchanged)
 
 
 def test_a_source_that_does_not_compile_is_named(pretend: Start, tree: Path) -> None:

@@ -26,7 +26,7 @@ def running(tmp_path: Path, mosquitto: str) -> Iterator[Running]:
     system.stop()
 
 
-def put(board: Pretend, running: Running, **settings: object) -> None:
+def put(board: Pretend, running: Running, tree: Path, **settings: object) -> None:
     """Deploy with a configuration for this system; the board is reset at the end of it."""
     file = board.flash.with_suffix(".json")
     network = {
@@ -36,24 +36,24 @@ def put(board: Pretend, running: Running, **settings: object) -> None:
         "broker_port": running.broker.port,
     }
     file.write_text(json.dumps(network | settings))
-    assert counts(deploy(board.port, board.kind, "--config", str(file)))[0] > 0
+    assert counts(deploy(board.port, board.kind, "--config", str(file), tree=tree))[0] > 0
 
 
-def test_a_meter_and_a_charger_join(running: Running, pretend: Start) -> None:
+def test_a_meter_and_a_charger_join(running: Running, pretend: Start, tree: Path) -> None:
     with LineThread([Pzem()]) as line:
         meter = pretend("energy_meter", "--uart", line.path)
-        put(meter, running, id="Counter-1", role="house", repl_window_ms=1000)
+        put(meter, running, tree, id="Counter-1", role="house", repl_window_ms=1000)
         until("the meter is registered", lambda: running.state()["meters"], 20)
         charger = pretend("charger")
-        put(charger, running, id="Charger-1", counter="Counter-1", start_delay_s=0)
+        put(charger, running, tree, id="Charger-1", counter="Counter-1", start_delay_s=0)
         until("the charger is registered", lambda: running.charger("Charger-1"), 20)
 
         # The meter's line now belongs to its PZEM, so nobody answers until it is reset; the
         # charger's program is simply stopped. Nothing has changed, and both run again.
         before = boots(running)
         meter.press_reset_after(2.5)
-        assert counts(deploy(meter.port, "energy_meter"))[0] == 0
-        assert counts(deploy(charger.port, "charger"))[0] == 0
+        assert counts(deploy(meter.port, "energy_meter", tree=tree))[0] == 0
+        assert counts(deploy(charger.port, "charger", tree=tree))[0] == 0
         until(
             "both have started anew",
             lambda: all(boot > before[name] for name, boot in boots(running).items()),
