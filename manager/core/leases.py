@@ -17,8 +17,8 @@ arrived here at `a` is over at `a + ttl` at the latest, however long the network
 **Law: no lease is raised unless, with it, the sum of `worst_a` over all chargers on each phase of each feeder stays
 within that feeder's headroom.** Lowering needs no leave.
 
-What survives a restart of the manager: for each charger the highest limit and a number above every one sent, on disk
-before the lease is sent. After a restart that limit counts for a whole life of a lease, as if sent in the last moment.
+What survives a restart of the manager: for each charger the highest limit, a number above every one sent and the boot
+they answered, on disk before the lease is sent. After a restart that limit counts for a whole life of a lease, as if sent in the last moment.
 """
 
 from __future__ import annotations
@@ -55,7 +55,11 @@ def with_lease(charger: Charger, limit_a: int, now_ms: int, ttl_ms: int) -> tupl
     """
     number = charger.number + 1
     ends = charger.heard_ms + ttl_ms + FOLLOW_MS
-    keep = number > charger.number_kept or limit_a > charger.kept_a
+    keep = (
+        number > charger.number_kept
+        or limit_a > charger.kept_a
+        or charger.boot != charger.boot_kept
+    )
     kept_number = (
         number + FIRST_NUMBER_BLOCK if number > charger.number_kept else charger.number_kept
     )
@@ -63,6 +67,7 @@ def with_lease(charger: Charger, limit_a: int, now_ms: int, ttl_ms: int) -> tupl
         charger,
         number=number,
         number_kept=kept_number,
+        boot_kept=charger.boot,
         kept_a=max(charger.kept_a, limit_a),
         limit_a=limit_a,
         sent_known=True,
@@ -190,6 +195,7 @@ def restored(charger: Charger, now_ms: int, ttl_ms: int) -> Charger:
     return changed(
         charger,
         number=charger.number_kept,
+        boot_kept=charger.boot,
         granted=granted,
         limit_a=charger.kept_a,
         sent_known=False,

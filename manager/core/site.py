@@ -172,6 +172,7 @@ class Charger:
     # Leases.
     number: int = 0
     number_kept: int = 0  # numbers up to here are spoken for on disk
+    boot_kept: int = -1  # no lease answering a later boot was sent that the disk does not know of
     kept_a: int = 0  # no lease above this was sent that the disk does not know of
     limit_a: int = 0  # of the newest lease
     sent_known: bool = True  # False after a restart: it may have been less than `limit_a`

@@ -210,9 +210,10 @@ class World:
         stamp = (message["boot"], message["seq"])
         if self.filtered and stamp <= self.last.get(device, (0, 0)):
             return
-        newest = stamp > self.last.get(device, (0, 0))
         self.last[device] = max(stamp, self.last.get(device, (0, 0)))
-        if message["code"] == protocol.COUNTER_LOAD and newest and "m" in self.site.meters:
+        meter = self.site.meters.get("m")
+        fresh = meter is not None and stamp > (meter.boot, meter.seq)
+        if message["code"] == protocol.COUNTER_LOAD and fresh:
             self.known = tuple(message["current_ma"])
             self.known_at = self.now
             self.said.append((self.now, self.known))
