@@ -3,7 +3,7 @@
 import pytest
 
 from simulator.pzem_slave import FAULTS
-from tests.firmware.energy_meter.campaign import Result, readings
+from simulator.pzem_campaign import Result, readings
 
 
 def check(result: Result) -> None:

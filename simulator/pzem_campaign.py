@@ -9,6 +9,7 @@ import os
 import random
 import select
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from firmware.common.modbus import Bus
@@ -56,55 +57,76 @@ class Result:
     seconds: float = 0.0
 
 
-def readings(
-    count: int, *, paced: bool, rates: dict[str, float] = ALL_FAULTS, seed: int = 1
-) -> Result:
-    """So many polls, faults drawn by `rates`."""
-    dice = random.Random(seed)
-    pzem = Pzem(1, update_s=0)
+class Bench:
+    """A PZEM whose every answer has values of its own, and the tally of what was made of them."""
 
-    def new_values(_: Exchange | None = None) -> None:
-        pzem.set(
-            voltage_dv=dice.randrange(2000, 2600),
-            current_ma=dice.randrange(0, 100_000),
-            pf_pct=dice.randrange(1, 101),
+    def __init__(self, *, paced: bool, seed: int) -> None:
+        self._dice = random.Random(seed)
+        self._pzem = Pzem(1, update_s=0)
+        self.line = LineThread([self._pzem], paced=paced, seed=seed)
+        self.line.heard = self._new_values
+        self.result = Result()
+        self._missed = 0
+        self._before = 0
+        self._new_values()
+
+    def _new_values(self, _: Exchange | None = None) -> None:
+        self._pzem.set(
+            voltage_dv=self._dice.randrange(2000, 2600),
+            current_ma=self._dice.randrange(0, 100_000),
+            pf_pct=self._dice.randrange(1, 101),
         )
 
-    new_values()
-    result = Result()
-    began = time.monotonic()
-    with LineThread([pzem], paced=paced, seed=seed) as line:
-        line.heard = new_values
+    def asking(self) -> None:
+        """A question is about to be put."""
+        self._before = len(self.line.log)
+
+    def got(self, seen: Sequence[int] | None) -> None:
+        """Its answer: the first five registers as the master has them, None if it has none."""
+        said = list(self.line.log)[self._before :]
+        result = self.result
+        result.asked += 1
+        fault = said[-1].fault if said else ""
+        result.faults[fault] = result.faults.get(fault, 0) + 1
+        right = bool(said) and said[-1].right
+        result.right_answers += right
+        if seen is not None:
+            # The registers as they were for this very question, and no other.
+            if not said or list(seen) != said[-1].registers[:5]:
+                result.wrong.append(f"{fault}: {seen} for {said}")
+            result.taken += right
+            self._missed = 0
+        elif fault in {"", "split", "echo", "noise"}:
+            self._missed += 1
+            result.slowest = max(result.slowest, self._missed)
+
+
+def readings(
+    count: int,
+    *,
+    paced: bool,
+    rates: dict[str, float] = ALL_FAULTS,
+    seed: int = 1,
+) -> Result:
+    """So many polls, faults drawn by `rates`."""
+    bench = Bench(paced=paced, seed=seed)
+    with bench.line as line:
         tty = Tty(line.path)
         reader = Reader(SETTINGS, Bus(tty), ticks_ms())
-        phase = reader.phases[0]
         _turn(reader)  # asks for the address
         line.fault_rates = rates
-        missed = 0
-        while result.asked < count:
-            before = len(line.log)
-            got = _turn(reader)
-            result.asked += 1
-            said = list(line.log)[before:]
-            fault = said[-1].fault if said else ""
-            result.faults[fault] = result.faults.get(fault, 0) + 1
-            right = bool(said) and said[-1].right
-            result.right_answers += right
-            if got:
-                r = phase.reading
+        began = time.monotonic()
+        while bench.result.asked < count:
+            bench.asking()
+            if _turn(reader):
+                r = reader.phases[0].reading
                 seen = [r.voltage_dv, r.current_ma & 0xFFFF, r.current_ma >> 16]
-                seen += [r.power_dw & 0xFFFF, r.power_dw >> 16]
-                # The registers as they were for this very question, and no other.
-                if not said or seen != said[-1].registers[:5]:
-                    result.wrong.append(f"{fault}: {seen} for {said}")
-                result.taken += right
-                missed = 0
-            elif fault in {"", "split", "echo", "noise"}:
-                missed += 1
-                result.slowest = max(result.slowest, missed)
+                bench.got([*seen, r.power_dw & 0xFFFF, r.power_dw >> 16])
+            else:
+                bench.got(None)
+        bench.result.seconds = time.monotonic() - began
         tty.close()
-    result.seconds = time.monotonic() - began
-    return result
+    return bench.result
 
 
 def _turn(reader: Reader) -> bool:
