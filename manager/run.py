@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25  # rises wait for a tick; leases need one a second
 _WORDS_BYTES = 96  # of a reply's words, by the table
 _ANSWERS_PER_S = 5  # to one device's bad messages; more are counted and not answered
+_ANSWER_S = 1.5  # for a device that is said to be offline to say that it is not
 _PEERS_MAX = 5000  # names remembered; a flood of made-up ones is counted, no more
 
 
@@ -283,10 +284,18 @@ class Manager:
         if peer is None:
             return
         if data == b"offline":
-            peer.presence.offline(self.clock.now_ms())
-            self.apply(Offline(device))
+            now_ms = self.clock.now_ms()
+            peer.presence.offline(now_ms)
+            # Said by the broker of whoever used the name last, perhaps of a second board that was
+            # refused: the one that runs is asked, and has a moment to answer.
+            self._ask(device, peer.presence)
+            self._loop.call_later(_ANSWER_S, self._gone, device, now_ms)
         elif data == b"online":
             self.apply(Online(device))
+
+    def _gone(self, device: str, since_ms: int) -> None:
+        if self.peers[device].presence.offline_ms == since_ms:
+            self.apply(Offline(device))
 
     def _announced(self, place: str, arrival: Arrival, rows: list[Row]) -> None:
         topic = protocol.HELLO if place == "hello" else f"{place}/new"
@@ -352,7 +361,7 @@ class Manager:
         return False
 
     def _ask(self, device: str, presence: Presence) -> None:
-        """Have the board that was there first speak, if it is still there."""
+        """Have the board that was there first speak, if it still runs."""
         answers = {"re_boot": presence.boot, "re_seq": presence.seq}
         self._send(device, {"code": protocol.CONFIG_GET, "name": "id", **answers})
 

@@ -87,7 +87,7 @@ class Demo:
         self._board("energy_meter", METER, keys, {"role": "grid"}, ["--uart", "meter.tty"])
         self._wait("the meter has registered", lambda: self.state()["meters"])
         for n, name in enumerate(CHARGERS):
-            more = {"counter": METER, "start_delay_s": 0}
+            more = {"counter": METER, "start_delay_s": 0, "resume_s": 10}
             self._board("charger", name, keys, more, ["--bench", f"{name}.sock"])
             # One after the other: they are numbered as they are registered.
             self._wait(f"{name} has registered", partial(self._registered, n + 1))

@@ -16,7 +16,7 @@ from typing import Any
 
 from manager.process import Child, wait_until_ended
 from simulator.pzem_slave import LineThread, Pzem
-from tests.live.running import Running, until
+from tests.live.running import LateError, Running, until
 
 FOLLOW_S = 0.4  # a brisk car; the standard gives it 5 s
 
@@ -80,12 +80,19 @@ class Garage(Running):
         self._ending = threading.Event()
         self._world = threading.Thread(target=self._turn, daemon=True)
         self._world.start()
+        try:
+            self._start_boards(names)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start_boards(self, names: list[str]) -> None:
         self.start_board("Counter-1")
-        until("the meter is registered", lambda: self.state()["meters"], 15)
+        until("the meter is registered", lambda: self.state()["meters"], 20)
         for name in names[1:]:
             # One after the other: their order is the order in which they register.
             self.start_board(name)
-            until(f"{name} is registered", lambda n=name: self.charger(n), 15)
+            until(f"{name} is registered", lambda n=name: self.charger(n), 20)
             self.cables[name] = Cable(self.folder / f"{name}.sock")
 
     def start_board(self, name: str, flash: str = "", **changes: Any) -> Child:
@@ -102,7 +109,7 @@ class Garage(Running):
             "repl_window_ms": 0,
         }
         if kind == "charger":
-            config |= {"counter": "Counter-1", "start_delay_s": 0}
+            config |= {"counter": "Counter-1", "start_delay_s": 0, "resume_s": 1}
         else:
             config |= {"role": self.role}
         file = self.folder / f"{flash}.json"
@@ -136,6 +143,18 @@ class Garage(Running):
         return tuple(
             int(c.seen["offer_a"]) if c.seen["state"] == "C2" else 0 for c in self.cables.values()
         )
+
+    def settle(self, offers: tuple[int, ...], within_s: float, what: str = "") -> None:
+        """Wait until the pilots show this; LateError with all that could explain why not."""
+        try:
+            until(f"{what} {offers}", lambda: self.offers() == offers, within_s)
+        except LateError as e:
+            state = self.state()
+            pilots = {n: c.seen for n, c in self.cables.items()}
+            raise LateError(
+                f"{e}: {self.offers()}, house metered as {self.role}\n{state['chargers']}\n"
+                f"{state['feeders']}\n{state['events'][:6]}\n{pilots}"
+            ) from e
 
     def stop(self) -> None:
         self._ending.set()

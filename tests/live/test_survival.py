@@ -46,9 +46,9 @@ def garage(
 
 @pytest.fixture(autouse=True)
 def as_before(garage: Garage) -> Iterator[None]:
-    until("both charge", lambda: garage.offers() == BOTH, 30)
+    garage.settle(BOTH, 30)
     yield
-    until("both charge again", lambda: garage.offers() == BOTH, 40)
+    garage.settle(BOTH, 40)
     assert garage.manager.status() is None
 
 
@@ -147,9 +147,9 @@ def test_board_killed_and_started_again(garage: Garage) -> None:
     garage.cables["Charger-2"].close()
     cable = garage.cables.pop("Charger-2")
     until("it is missed", lambda: not garage.charger("Charger-2")["online"], 10)
-    # Its lease may still be in force: nobody gets its amperes until that is over.
+    # Its lease may still be in force: nobody gets its 12 A until that is over, only the odd one.
     assert garage.charger("Charger-2")["worst_a"] == 12
-    assert garage.offers() == (12,)
+    assert garage.offers() in ((12,), (13,))
     until("the other has it all", lambda: garage.offers() == (25,), 20)
     assert garage.charger("Charger-2")["worst_a"] == 0
     assert "not heard" in garage.charger("Charger-2")["reason"]["words"]

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from tests.live.garage import Garage
-from tests.live.running import until
 
 pytestmark = [pytest.mark.board, pytest.mark.broker, pytest.mark.timeout(240)]
 
@@ -65,15 +64,4 @@ def test_both_published_timelines(buildings: list[Garage]) -> None:
             for charger, state in cars.items():
                 building.plug(charger, state)
         for building in buildings:
-            what = f"{words}: {offers}, house metered as {building.role}"
-
-            def settled(b: Garage = building, want: tuple[int, int, int] = offers) -> object:
-                return b.offers() == want
-
-            try:
-                until(what, settled, SETTLED_S)
-            except AssertionError as e:
-                chargers = building.state()["chargers"]
-                whys = [(c["id"], c["state"], c["limit_a"], c["reason"]) for c in chargers]
-                feeders = building.state()["feeders"]
-                raise AssertionError(f"{e}: {building.offers()} {whys} {feeders}") from e
+            building.settle(offers, SETTLED_S, words)
