@@ -266,7 +266,7 @@ def _means(line: Line, edges: list[int]) -> list[float]:
         return out
     times = [*line.times_ms, edges[-1]]
     bin_at = 0
-    for begin, end, value in zip(times, times[1:], line.values, strict=True):
+    for (begin, end), value in zip(pairwise(times), line.values, strict=True):
         at = begin
         while at < end:
             while edges[bin_at + 1] <= at:

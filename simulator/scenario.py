@@ -15,7 +15,8 @@ can read.
     [house]                         # steps = [{at, a}], or recording, from, scale, shift_days
     [garage]                        # bays, garages: chargers and cars of a recorded garage
     [[charger]]                     # name, max_a, phases, wiring, failsafe_a, ...
-    [[car]]                         # charger, max_a, phases, wants_kwh, events = [{at, do}]
+    [[car]]                         # charger, max_a, phases, wants_kwh, follow_s, taper, uses_a,
+                                    # sleepy, obeys, ramp_a_s, events = [{at, do}]
     [[feeder]], [[window]]          # as in a site file
     [[event]]                       # at, do = "limit", "policy", "meter_silent", ...
     [[mark]]                        # at, label, text: a moment to point out on the chart
@@ -37,6 +38,8 @@ from typing import Any
 
 from manager.core.breaker import Bands, Breaker, BreakerError, Icp, Linky, Mcb
 from shared.protocol import is_device_name
+from simulator.car import Car as EvCar
+from simulator.car import CarError
 from simulator.scenario_garage import visits
 
 SHIPPED = Path(__file__).parent / "scenarios"
@@ -122,10 +125,8 @@ class Car:
 
     charger: str
     name: str
-    max_a: int
-    phases: int
+    properties: Mapping[str, Any]  # of simulator.car.Car
     wants_wh: int | None
-    follow_ms: int
     departs_ms: int | None
     events: tuple[tuple[int, str], ...]
 
@@ -530,15 +531,28 @@ def _car(table: _Table, n: int, chargers: Mapping[str, Charger], duration_ms: in
         events.append((at_ms, do))
         event.done()
     wants = table.get("wants_kwh")
+    wants_wh = None if wants is None else round(table.number("wants_kwh", None, 0.1, 200) * 1000)
+    properties: dict[str, Any] = {
+        "max_a": table.whole("max_a", 32, 1, 80),
+        "phases": table.whole("phases", 1, 1, 3),
+        "wants_wh": wants_wh,
+        "follow_ms": round(table.number("follow_s", 1.0, 0, 5) * 1000),
+    }
+    for key in ("taper", "ramp_a_s", "uses_a"):
+        if table.get(key) is not None:
+            properties[key] = table.number(key, None, 0, 1000)
+    for key in ("sleepy", "obeys"):
+        if table.get(key) is not None:
+            properties[key] = table.flag(key, default=True)
+    try:
+        EvCar.named(properties)
+    except CarError as e:
+        raise ScenarioError(table.where, str(e)) from e
     made = Car(
         charger=charger,
         name=table.text("name", f"Car-{n}"),
-        max_a=table.whole("max_a", 32, 1, 80),
-        phases=table.whole("phases", min(1, chargers[charger].phases), 1, 3),
-        wants_wh=None
-        if wants is None
-        else round(table.number("wants_kwh", None, 0.1, 200) * 1000),
-        follow_ms=round(table.number("follow_s", 1.0, 0, 5) * 1000),
+        properties=properties,
+        wants_wh=wants_wh,
         departs_ms=None if table.get("departs") is None else table.time("departs"),
         events=tuple(events),
     )
@@ -617,10 +631,8 @@ def _bays(
             Car(
                 charger=f"Bay-{n + 1}",
                 name=user,
-                max_a=car_a,
-                phases=1,
+                properties={"max_a": car_a, "wants_wh": stay.energy_wh, "follow_ms": 1000},
                 wants_wh=stay.energy_wh,
-                follow_ms=1000,
                 departs_ms=stay.leaves_s * 1000,
                 events=((stay.arrives_s * 1000, "arrive"), (stay.leaves_s * 1000, "leave")),
             )

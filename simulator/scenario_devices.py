@@ -17,17 +17,20 @@ from firmware.charger.evse import Evse, Inputs, Settings
 from firmware.charger.lease import LeaseHolder
 from firmware.common.registration import Registration
 from shared import protocol
+from simulator.car import FOLLOW_LIMIT_MS, Car
 from simulator.scenario import VOLTS, Charger, Meter
-from simulator.scenario_car import Car
 from simulator.scenario_clock import Clock, Wire
 
 WINDOW_MS = 20  # one window of the pilot: the firmware's step
 _DENSE_MS = 1_500  # so long after a change every window is stepped: all debouncing is over by then
+_CAR_MS = 100  # while a car may still be following
 _LAZY_MS = 1_000
 _STILL_MS = 200_000  # longer than any timer of the state machine runs without something changing
 _STATUS_MS = 10_000
 _MEASURE_MS = 1_000
 _THRESHOLD_MA = 200
+_ROUNDED_MA = 30
+_PILOT_MV = {"A": 12_000, "B": 9_000, "C": 6_000}
 
 Deliver = Callable[[str, bytes], None]
 
@@ -269,7 +272,7 @@ class ChargerBox(Device):
         self.offered(0, "no mains")
         self.switched(False)
         if self.car:
-            self.car.step(self.clock.now_ms, None, False)
+            self.car.step(self.clock.now_ms, duty_permille=0, pilot_mv=0, live=False)
         self._draw()
 
     def touch(self) -> None:
@@ -301,10 +304,9 @@ class ChargerBox(Device):
 
     def _step(self) -> None:
         now_ms = self.clock.now_ms
-        out = self.evse.out
         letter = "A"
         if self.car:
-            self.car.step(now_ms, out.duty, out.contactor)
+            self._see_car(now_ms)
             letter = self.car.letter
         limit_a = self.lease.limit_a(now_ms)
         seen = (letter, limit_a)
@@ -315,21 +317,40 @@ class ChargerBox(Device):
         if not still:
             self._machine(now_ms, letter, limit_a)
         if self.car:
-            self.car.step(now_ms, out.duty, out.contactor)
+            self._see_car(now_ms)
         self._draw()
         self._talk(now_ms)
-        dense = now_ms - self._changed_ms < _DENSE_MS or self.evse.test.running
-        at_ms = now_ms + (WINDOW_MS if dense else _LAZY_MS)
+        since_ms = now_ms - self._changed_ms
+        if since_ms < _DENSE_MS or self.evse.test.running:
+            at_ms = now_ms + WINDOW_MS
+        else:
+            at_ms = now_ms + (_CAR_MS if since_ms < FOLLOW_LIMIT_MS + _DENSE_MS else _LAZY_MS)
         if still:
             at_ms = min(self._status_ms + _STATUS_MS, now_ms + _STATUS_MS)
             if self._load_due():
                 at_ms = min(at_ms, self._measured_ms + _MEASURE_MS)
         if self.car:
-            at_ms = min(at_ms, self.car.next_ms(now_ms))
+            at_ms = min(at_ms, self._full_ms(now_ms))
         left_ms = self.lease.left_ms(now_ms)
         if left_ms:
             at_ms = min(at_ms, now_ms + left_ms)
         self._wake(max(at_ms, now_ms + 1))
+
+    def _see_car(self, now_ms: int) -> None:
+        if self.car:
+            out = self.evse.out
+            volts = _PILOT_MV[self.car.letter]
+            if out.duty == pilot.STEADY_LOW:
+                volts = -12_000
+            self.car.step(now_ms, duty_permille=out.duty, pilot_mv=volts, live=out.contactor)
+
+    def _full_ms(self, now_ms: int) -> int:
+        """When the car will have all it wants, if it goes on as now."""
+        car = self.car
+        if car is None or car.wants_wh is None or not car.ma or not car.wants:
+            return now_ms + _STATUS_MS
+        left_wh = car.wants_wh - car.taken_wh
+        return now_ms + int(left_wh * 3_600_000_000 / (car.ma * car.phases * VOLTS)) + 1
 
     def _machine(self, now_ms: int, letter: str, limit_a: int) -> None:
         i, out = self.inputs, self.evse.out
@@ -338,7 +359,7 @@ class ChargerBox(Device):
             # Nothing had changed for longer than any of its timers, so its clock stood still.
             self._skipped_ms += gap_ms - WINDOW_MS
         self._stepped_ms = now_ms
-        volts = {"A": 12_000, "B": 9_000, "C": 6_000}[letter]
+        volts = _PILOT_MV[letter]
         line = out.duty
         i.letter = "" if line == pilot.STEADY_LOW else pilot.letter_of(volts)
         i.high_mv = -12_000 if line == pilot.STEADY_LOW else volts
@@ -369,7 +390,10 @@ class ChargerBox(Device):
         amps = (0,) * self.spec.phases
         if self.car:
             used = min(self.car.phases, self.spec.phases)
-            amps = (self.car.amps_ma,) * used + (0,) * (self.spec.phases - used)
+            ma = self.car.ma
+            if ma % 1000 <= _ROUNDED_MA:
+                ma -= ma % 1000  # the board's PWM is finer than the per mille the car is told here
+            amps = (ma,) * used + (0,) * (self.spec.phases - used)
         if amps != self._wire_amps:
             now_ms = self.clock.now_ms
             self._wire_amps = amps

@@ -14,9 +14,9 @@ from manager.core.decide import decide
 from manager.core.events import Announced, Configured, Event, Offline, Online, Report, Tick, Wished
 from manager.core.site import MAIN, NO_MINUTE, Feeder, Site, Wants
 from shared import protocol
+from simulator.car import Car
 from simulator.scenario import Car as CarSpec
 from simulator.scenario import Scenario, SiteEvent
-from simulator.scenario_car import Car
 from simulator.scenario_clock import Clock, Wire
 from simulator.scenario_devices import ChargerBox, Circuit, Device, MeterBox
 from simulator.scenario_house import draws
@@ -226,7 +226,7 @@ class Building:
         box = self.chargers[name]
         self.record.told(self.clock.now_ms, spec.name, do, name)
         if do == "arrive":
-            box.car = Car(spec.max_a, spec.phases, spec.wants_wh, spec.follow_ms)
+            box.car = Car.named(dict(spec.properties))
             bay = self.record.bays[name]
             bay.visits += 1
             bay.wanted_wh += spec.wants_wh or 0
@@ -236,8 +236,10 @@ class Building:
             box.car = None
             if spec.wants_wh or spec.departs_ms:
                 self.manager.happens(Wished(name, None))
+        elif box.car is not None and do == "start":
+            box.car.start()
         elif box.car is not None:
-            box.car.willing = do == "start"
+            box.car.stop()
         self._wanting(name)
         box.touch()
 

@@ -91,9 +91,9 @@ def test_fair_spends_what_the_published_rule_leaves() -> None:
 
 
 def test_five_cars_take_turns_and_none_starves() -> None:
-    record = ran("taking_turns", 80)
+    record = ran("taking_turns", 50)
     for name, bay in record.bays.items():
-        assert bay.energy_wh > 500, name
+        assert bay.energy_wh > 0.25 * 6 * 230 * 0.95, f"{name} has had less than one whole turn"
         # Two stand by at any time, so nobody waits longer than one turn and two hand-overs of two
         # minutes.
         assert bay.longest_wait_ms <= 19 * MINUTE, name
@@ -143,17 +143,17 @@ def test_after_restarts_nothing_is_promised_twice() -> None:
 
 
 def test_a_recorded_hour_second_by_second() -> None:
-    record = ran("second_by_second", 60)
+    record = ran("second_by_second", 40)
     summary = record.summary()
     assert summary["tripped_s"] is None
     assert summary["trip_budget_used"] < 0.1
-    assert summary["energy_kwh"]["cars"] > 1
+    assert summary["energy_kwh"]["cars"] > 0.5
 
 
 def test_a_meter_a_minute_late_is_lived_with() -> None:
-    record = ran("minute_old_meter", 120)
+    record = ran("minute_old_meter", 60)
     summary = record.summary()
-    assert summary["energy_kwh"]["cars"] > 5
+    assert summary["energy_kwh"]["cars"] > 1
     assert summary["tripped_s"] is None
     # An overload is known a minute late, decided at once, and may begin again with the next
     # minute's reading.
@@ -161,7 +161,7 @@ def test_a_meter_a_minute_late_is_lived_with() -> None:
 
 
 def test_a_night_of_the_building() -> None:
-    record = ran("building_week", 90)
+    record = ran("building_week", 45)
     summary = record.summary()
     assert len(record.bays) == 20
     assert summary["tripped_s"] is None
@@ -170,10 +170,12 @@ def test_a_night_of_the_building() -> None:
         assert overload.peak_ma < 1.5 * limit_ma
 
 
+SLICES = {"building_week": 45, "taking_turns": 50, "second_by_second": 40, "minute_old_meter": 60}
+
+
 @pytest.mark.parametrize("name", shipped())
 def test_no_car_is_promised_more_than_its_charger_may_give(name: str) -> None:
-    record = ran(name, {"building_week": 90, "taking_turns": 80}.get(name, 0) or
-                 {"second_by_second": 60, "minute_old_meter": 120}.get(name, 0))  # fmt: skip
+    record = ran(name, SLICES.get(name, 0))
     for charger in record.scenario.chargers:
         assert set(record.bays[charger.name].offer.values) <= {
             0,
