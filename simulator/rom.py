@@ -28,7 +28,7 @@ from pathlib import Path
 def image(parts: dict[str, Path]) -> bytes:
     """A ROMFS of these files and folders, each under its name; .py files compiled to .mpy."""
     # Imported where needed: a computer without the unix port has neither.
-    from mpremote.romfs import make_romfs  # type: ignore[import-untyped]  # noqa: PLC0415
+    from mpremote.romfs import make_romfs  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="ievcc-rom-") as work:
         for name, path in parts.items():
@@ -64,7 +64,7 @@ def kept(parts: dict[str, Path], folder: Path) -> Path:
 
 def main() -> None:
     """Load the image outside MicroPython's heap and become MicroPython."""
-    from micropython_unix import run_main  # type: ignore[import-not-found]  # noqa: PLC0415
+    from micropython_unix import run_main  # noqa: PLC0415
 
     content = Path(sys.argv[1]).read_bytes()
     flash = ctypes.create_string_buffer(content, len(content))
