@@ -8,7 +8,7 @@ from firmware.charger import board as boards
 from firmware.charger.board import Board
 from firmware.charger.exchange import Exchange, Orders
 from firmware.charger.safety_lane import SafetyLane
-from firmware.charger.settings import ROWS, calibrated, evse_settings
+from firmware.charger.settings import ROWS, ChargerConfig, calibrated, evse_settings
 from firmware.common.config import Config, ConfigError, raise_boot
 from firmware.common.ticks import sleep_ms, ticks_diff, ticks_ms
 
@@ -23,10 +23,10 @@ NETWORK_STACK = 12 * 1024  # bytes; JSON and the hash need about half of it
 def configuration() -> Config:
     """The settings; those of the factory if the file is damaged, so that the portal can be reached."""
     try:
-        return Config(ROWS)
+        return ChargerConfig(ROWS)
     except ConfigError as e:
         print(e)
-        return Config(ROWS, "config.none")
+        return ChargerConfig(ROWS, "config.none")
 
 
 def first_orders(config: "Any") -> Orders:
@@ -48,21 +48,20 @@ def run() -> None:
     board = Board(boards.pins(config["board"]), calibrated(config))
     try:
         began = ticks_ms()
+        pressed = board.button()
         while ticks_diff(ticks_ms(), began) < config["repl_window_ms"]:
             sleep_ms(50)
-        charge(config, board)
+            pressed = pressed or board.button()
+        configured = config["id"] and (config["wifi_ssid"] or board.table.LAN is not None)
+        charge(config, board, pressed or not configured)
     finally:
         board.safe()
 
 
-def charge(config: "Any", board: Board) -> None:
-    """Start both lanes; the safety lane is this thread."""
-    from firmware.common.link import Link
-
+def charge(config: "Any", board: Board, setup: bool) -> None:
+    """Start both lanes; the safety lane is this thread. `setup`: the other one is the access point."""
     gc.collect()
-    from firmware.charger.network_lane import NetworkLane
     from firmware.charger.own_meter import OwnMeter
-    from firmware.common.resolve import resolve
 
     gc.collect()
     boot = raise_boot()
@@ -73,36 +72,14 @@ def charge(config: "Any", board: Board) -> None:
     settings = evse_settings(config, boards.random_32)
     safety = SafetyLane(board, settings, exchange, orders, meter, start)
 
-    def network() -> None:
-        wifi = boards.network_interface(
-            board.table, config["wifi_ssid"], config["wifi_password"]
-        )
-        follow: "tuple[tuple[str, bytes | None], ...]" = ()
-        if config["mode"] == "intelligent":
-            follow = ((config["counter"], bytes.fromhex(config["counter_key"]) or None),)
-        link = Link(
-            config,
-            boot,
-            boards.uid(),
-            follow,
-            resolve=lambda host, limit_ms: resolve(host, wifi.name_server(), limit_ms),
-        )
-        lane = NetworkLane(
-            config,
-            boot,
-            link,
-            wifi,
-            exchange,
-            orders,
-            board.table.MODEL,
-            boards.reset_cause(),
-            start,
-            boards.restart,
-        )
-        lane.run()
+    def other() -> None:
+        if setup:
+            set_up(config, exchange, orders, start)
+        else:
+            connect(config, board, boot, exchange, orders, start)
 
     _thread.stack_size(NETWORK_STACK)
-    _thread.start_new_thread(network, ())
+    _thread.start_new_thread(other, ())
     _thread.stack_size(0)
     gc.collect()
     try:
@@ -110,3 +87,53 @@ def charge(config: "Any", board: Board) -> None:
     except Exception as e:  # noqa: BLE001 - whatever it was, the contactor is open by now
         sys.print_exception(e)
         boards.restart()
+
+
+def connect(
+    config: "Any", board: Board, boot: int, exchange: Exchange, orders: Orders, start: int
+) -> None:
+    """The network lane: never returns."""
+    gc.collect()
+    from firmware.common.link import Link
+    from firmware.common.resolve import resolve
+
+    gc.collect()
+    from firmware.charger.network_lane import NetworkLane
+
+    gc.collect()
+    wifi = boards.network_interface(
+        board.table, config["wifi_ssid"], config["wifi_password"]
+    )
+    follow: "tuple[tuple[str, bytes | None], ...]" = ()
+    if config["mode"] == "intelligent":
+        follow = ((config["counter"], bytes.fromhex(config["counter_key"]) or None),)
+    link = Link(
+        config,
+        boot,
+        boards.uid(),
+        follow,
+        resolve=lambda host, limit_ms: resolve(host, wifi.name_server(), limit_ms),
+    )
+    lane = NetworkLane(
+        config,
+        boot,
+        link,
+        wifi,
+        exchange,
+        orders,
+        board.table.MODEL,
+        boards.reset_cause(),
+        start,
+        boards.restart,
+    )
+    lane.run()
+
+
+def set_up(config: "Any", exchange: Exchange, orders: Orders, start: int) -> None:
+    """The access point instead of it: never returns."""
+    from firmware.charger import access_point
+
+    secret = access_point.password(config, boards.uid())
+    wlan = boards.access_point(access_point.NAME, secret)
+    print("access point %s, password %s, http://%s/" % (access_point.NAME, secret, wlan.ifconfig()[0]))
+    access_point.AccessPoint(config, wlan, exchange, orders, start, boards.restart).run()

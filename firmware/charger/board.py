@@ -206,6 +206,15 @@ def network_interface(table: "Any", ssid: str, password: str) -> "Any":
     return wifi.Wifi(network.WLAN(network.WLAN.IF_STA), ssid, password)
 
 
+def access_point(name: str, password: str) -> "Any":
+    """A WPA2 access point of this name at 192.168.4.1, with the station off."""
+    network.WLAN(network.WLAN.IF_STA).active(False)
+    wlan = network.WLAN(network.WLAN.IF_AP)
+    wlan.active(True)
+    wlan.config(ssid=name, security=network.WLAN.SEC_WPA2, key=password)
+    return wlan
+
+
 def restart() -> None:
     """Start the board anew; the coil's pull-down opens the contactor meanwhile."""
     machine.reset()

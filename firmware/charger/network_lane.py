@@ -357,8 +357,6 @@ class NetworkLane:
         answer = {"code": protocol.CONFIG_VALUE, "name": name, "result": "ok"}
         try:
             if message["code"] == protocol.CONFIG_SET:
-                if name == "schedule":
-                    parse(str(json.loads(message["value"])))
                 self._config.change({name: json.loads(message["value"])})
             answer["value"] = json.dumps(self._config.shown(name))
         except ConfigError as e:

@@ -1,6 +1,8 @@
 """The charger's own rows of the settings table (see firmware/common/config.py)."""
 
-from firmware.charger.evse import Settings
+from firmware.charger.records import Settings
+from firmware.charger.schedule import ScheduleError, parse
+from firmware.common.config import Config, ConfigError
 
 try:
     from typing import Any  # for type checkers; the boards have no typing
@@ -44,6 +46,24 @@ ROWS = (
     "portal_password:s:0:64:",  # of the page at the access point
     "emoncms_url:t:0:96:",
 )
+
+
+class ChargerConfig(Config):
+    """The settings, with what a table of single rows cannot say: currents a pilot can say, and a schedule one can read."""
+
+    def change(self, changes: "dict[str, Any]") -> None:
+        """As Config.change, and ConfigError as well for these."""
+        for name in ("failsafe_a", "manual_a"):
+            if name in changes and str(changes[name]) in ("1", "2", "3", "4", "5"):
+                raise ConfigError("value", name, "a pilot offers 0 or 6..80 A")
+        if "schedule" in changes:
+            try:
+                parse(str(changes["schedule"]))
+            except ScheduleError as e:
+                raise ConfigError("value", "schedule", str(e)) from None
+        if "portal_password" in changes and 0 < len(str(changes["portal_password"])) < 8:
+            raise ConfigError("value", "portal_password", "Wi-Fi wants at least 8 letters")
+        super().change(changes)
 
 
 def evse_settings(config: "Any", random_32: "Any") -> Settings:
