@@ -623,12 +623,10 @@ class _Work:
                 continue
             if charger.heard_ms + settings.ttl_ms - now < ANCHOR_WORTH_MS:
                 continue
-            if not charger.sent_known and charger.target_a:
-                rises.append(charger)  # whatever it is, it may be more than was sent last
+            if charger.target_a > self.still_has(charger):
+                rises.append(charger)
             elif charger.target_a < charger.limit_a:
                 cuts.append(charger)
-            elif charger.target_a > charger.limit_a:
-                rises.append(charger)
             elif self.due(charger):
                 cuts.append(charger)
         keep = False
@@ -650,7 +648,7 @@ class _Work:
             for charger in sorted(rises, key=lambda c: (c.priority, c.limit_a > 0, c.order)):
                 keys = self.keys(charger)
                 worst = leases.worst_a(charger, now)
-                have = charger.limit_a if charger.sent_known else 0
+                have = self.still_has(charger)
                 limit = 0
                 if all(k[0] in known for k in keys):
                     limit = leases.raise_to(left, keys, worst, charger.target_a)
@@ -679,6 +677,12 @@ class _Work:
                 kept = max((g.limit_a for g in charger.granted), default=0)
                 if kept != charger.kept_a:
                     self.chargers[name] = changed(charger, kept_a=kept)
+
+    def still_has(self, charger: Charger) -> int:
+        """What a lease may say without being a rise: the last one, unless that is over or was lost in a restart."""
+        if not charger.sent_known:
+            return 0
+        return min(charger.limit_a, leases.worst_a(charger, self.now))
 
     def due(self, charger: Charger) -> bool:
         """Whether the lease as it stands is to be sent once more."""
