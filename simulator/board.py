@@ -14,6 +14,8 @@ The bench socket (a Unix stream socket, JSON lines both ways) takes what the wor
 
 and beyond the usual:
 
+    {"card_ndef": "d1.."} (hex; the card laid is an NTAG 424 DNA that says this)
+    {"reader": false} (the card reader is dead)   {"screen": true} (answers the display's rows)
     {"button": true}   {"rcm_works": false}   {"reset": true} (the reset button)
     {"pilot": {"source_ohm": 970, "plus_mv": 12600, "minus_mv": -11400, "top_ohm": 101000, ..}}
     {"net": {"wifi": 1, "dns": 1, "connect": 1, "tls": 1, "send": 1, "receive": 1}}
@@ -58,6 +60,8 @@ from typing import Annotated, Any
 
 import typer
 
+from simulator import oled as display
+from simulator import pn532
 from simulator.installation import BenchError, Installation
 from simulator.pzem_slave import Line, Pzem
 from simulator.rom import kept
@@ -72,6 +76,7 @@ _BOOT_DELAY_S = 0.1  # from power-on to boot.py; a real chip takes a little long
 _RECORD = struct.Struct("<BBHII")
 _INPUT = struct.Struct("<BBhii")
 _NET = ("wifi", "dns", "connect", "tls", "send", "receive")
+_I2C_WRITE, _SPI_TRANSFER = 2, 3  # as in boards/buses.py
 RESET_STATUS, SOFT_RESET_STATUS, BENCH_GONE_STATUS = 42, 43, 44
 
 
@@ -119,6 +124,7 @@ class Board:
         chip: str | None = None,
         speed: int = 1,
         cpython: bool = False,
+        oled: bool = False,
         quiet: bool = True,
         main: str | None = None,
     ) -> None:
@@ -137,6 +143,14 @@ class Board:
         if pins is None:
             pins = importlib.import_module(f"firmware.charger.pins_{name}")
         self.installation = Installation(pins)
+        # What hangs on the board's I2C and SPI.
+        self.reader: pn532.Pn532 | None = None
+        self._spi: pn532.Pn532Spi | None = None
+        if kind == "charger" and config.get("nfc", "none") in {"i2c", "spi"}:
+            self.reader = pn532.Pn532()
+            if config["nfc"] == "spi":
+                self._spi = pn532.Pn532Spi(self.reader)
+        self.screen = display.Oled() if oled else None
         self.resets: Counter[str] = Counter()
         self.net = dict.fromkeys(_NET, 0)
         self.console: dict[str, Any] = {}
@@ -463,7 +477,12 @@ class Board:
             self._changed()
 
     def _drive(self, pin: int, level: int) -> bool:
-        return self.kind == "charger" and self.installation.drive(pin, level, self.now_ms())
+        if self.kind != "charger":
+            return False
+        if self._spi is not None and pin == self.installation.pins.NFC_SPI[-1]:
+            self._spi.select(not level, self.now_ms())
+            return False
+        return self.installation.drive(pin, level, self.now_ms())
 
     def _answer(self, what: int, address: int, data: bytes) -> None:
         answer = self.bus(what, address, data)
@@ -471,9 +490,31 @@ class Board:
             with contextlib.suppress(OSError):
                 self._channel.send(_INPUT.pack(73, what, len(answer), 0, 0) + answer)
 
+    def _i2c(self) -> tuple[int, int]:
+        """The pins (scl, sda) that the board's devices are wired to."""
+        if self.kind == "charger":
+            _, scl, sda = self.installation.pins.NFC_I2C
+            return scl, sda
+        return (22, 21) if self.chip == "esp32" else (5, 4)
+
     def bus(self, what: int, address: int, data: bytes) -> bytes:
-        """The devices on the board's I2C and SPI: a first byte of 0 and what was read, or 1:
-        nobody there."""
+        """The devices on the board's I2C and SPI: 0 and what was read, or 1: nobody there."""
+        now = self.now_ms()
+        if what == _SPI_TRANSFER and self._spi is not None:
+            return b"\x00" + self._spi.transfer(data, now, lsb_first=address == 1)
+        address, wires = address & 0xFF, (address >> 8 & 0xFF, address >> 16 & 0xFF)
+        if wires != self._i2c():
+            return b"\x01"
+        if address == display.I2C_ADDRESS and self.screen is not None and what == _I2C_WRITE:
+            self.screen.write(data)
+            return b"\x00"
+        if address == pn532.I2C_ADDRESS and self.reader is not None and self._spi is None:
+            if self.reader.dead:
+                return b"\x01"
+            if what == _I2C_WRITE:
+                self.reader.write(data, now)
+                return b"\x00"
+            return b"\x00" + self.reader.read(int.from_bytes(data, "little"), now)
         return b"\x01"
 
     def _printed(self, fd: int) -> None:
@@ -567,6 +608,8 @@ class Board:
         if not isinstance(inputs, dict):
             return {"error": "not a JSON object"}
         get = inputs.pop("get", False)
+        if inputs.pop("screen", False):
+            return {"screen": self.screen.rows() if self.screen else None}
         reset = inputs.pop("reset", False)
         net = inputs.pop("net", {})
         try:
@@ -579,6 +622,7 @@ class Board:
         except BenchError as e:
             return {"error": str(e)}
         self.net.update(net)
+        self._lay_card()
         if self.installation.power != was_on:
             self._switch(self.installation.power)
         elif reset is True:
@@ -597,6 +641,20 @@ class Board:
             # The RTC's memory goes with the power.
             (self._work / "state" / "rtc").unlink(missing_ok=True)
             self.kill("power")
+
+    def _lay_card(self) -> None:
+        if self.reader is None:
+            return
+        here = self.installation
+        self.reader.dead = not here.reader
+        card = None
+        if here.card is not None:
+            card = pn532.Card(bytes.fromhex(here.card), bytes.fromhex(here.card_ndef or ""))
+        if card != self._card:
+            self._card = card
+            self.reader.lay(card)
+
+    _card: pn532.Card | None = None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._clients.add(writer)
@@ -703,6 +761,7 @@ def board(
     cpython: Annotated[
         bool, typer.Option(help="run the firmware on CPython instead of MicroPython")
     ] = False,
+    oled: Annotated[bool, typer.Option(help="put a display on its I2C")] = False,
     console: Annotated[bool, typer.Option(help="show what the board prints")] = False,
     speed: Annotated[
         int, typer.Option(min=1, max=1000, help="how much faster its clock runs")
@@ -724,7 +783,7 @@ def board(
     async def main() -> None:
         await run(
             Board(
-                kind, settings, fs or Path(str(temporary)), uart=uart, bench=bench, cpython=cpython,
+                kind, settings, fs or Path(str(temporary)), uart=uart, bench=bench, cpython=cpython, oled=oled,
                 quiet=not console, speed=speed,
             )
         )  # fmt: skip

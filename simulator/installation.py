@@ -97,6 +97,8 @@ class Installation:
     mains_dv: int = 2300
     car_ma: list[int] = field(default_factory=lambda: [0, 0, 0])
     card: str | None = None
+    card_ndef: str | None = None  # makes the card an NTAG 424 DNA that says this (hex)
+    reader: bool = True  # the card reader answers
     button: bool = False
     power: bool = True
     pilot: Pilot = field(default_factory=Pilot)
@@ -318,7 +320,7 @@ def _checked(name: str, value: Any) -> dict[str, Any]:
         return {"ev_ohm": None if value is None else _number(name, value, 1, 1e7)}
     if name == "pp_ohm":
         return {"pp_ohm": None if value is None else _number(name, value, 0, 1e7)}
-    if name in {"diode", "pe", "weld", "power", "button", "rcm_works"}:
+    if name in {"diode", "pe", "weld", "power", "button", "rcm_works", "reader"}:
         return {name: _truth(name, value)}
     if name == "contactor_stuck_open":
         return {"stuck_open": _truth(name, value)}
@@ -350,6 +352,13 @@ def _checked(name: str, value: Any) -> dict[str, Any]:
                 size = 0
             if size not in {4, 7, 10}:
                 raise BenchError(f"card: a UID of 4, 7 or 10 bytes in hex, or null, not {value!r}")
+        return {name: value}
+    if name == "card_ndef":
+        if value is not None:
+            try:
+                bytes.fromhex(value)
+            except (ValueError, TypeError) as e:
+                raise BenchError(f"card_ndef: hex, or null, not {value!r}") from e
         return {name: value}
     if name == "pilot":
         ranges = {

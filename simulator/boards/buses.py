@@ -30,7 +30,8 @@ class SoftI2C:
 
     def _transfer(self, what, address, data):
         wiring.busy((len(data) if what == WRITE else data[0]) * 9_000_000 // self._freq + 60)
-        answer = wiring.transfer(what, address, bytes(data))
+        scl, sda = self._pins
+        answer = wiring.transfer(what, address | scl << 8 | sda << 16, bytes(data))
         if answer is None:
             raise OSError(_ETIMEDOUT)
         if answer[0]:

@@ -13,10 +13,10 @@ if ON_MICROPYTHON:
     # "u" before the name gets the built-in module even where a shim of the same name lies on
     # sys.path.
 
-    import _thread as threads  # noqa: F401 - the shims'
+    import _thread as threads
 
     import uos as os
-    import uselect as select  # noqa: F401 - the shims'
+    import uselect as select
     import usocket as socket
     import utime as time
 
