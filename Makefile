@@ -20,10 +20,10 @@ CONFIG ?=
 ERASE ?=
 export PYTHON
 
-.PHONY: help setup kafka demo test docs lint format bench soak lock flash deploy repl clean
+.PHONY: help setup kafka demo demo-cloud test docs lint format bench soak lock flash deploy repl clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## virtual environment, locked packages, mosquitto where it may be installed
 	@tools/setup.sh system mosquitto
@@ -34,6 +34,11 @@ $(READY): requirements-dev.lock pyproject.toml tools/setup.sh tools/umqtt.py
 
 demo: setup ## the main job, live: broker, manager, a meter, three chargers (ARGS="--minutes 2 --headless")
 	@$(BIN)/ievcc demo $(ARGS)
+
+demo-cloud: setup ## two buildings, Kafka, fog workers, PostgreSQL, API and portal (ARGS="--minutes 5")
+	@tools/setup.sh system postgresql
+	@if command -v java >/dev/null && command -v mvn >/dev/null; then $(PY) -m simulator.kafka; fi
+	@$(BIN)/ievcc demo-cloud $(ARGS)
 
 test: setup ## all tests (ARGS="tests/tools -k deploy" for some)
 	@tools/setup.sh system chromium socat
@@ -60,6 +65,7 @@ kafka: $(READY) ## Apache Kafka's jars for the datahub's tests and demo, with Ma
 
 lock: $(READY) ## requirements*.lock from pyproject.toml: pins with hashes (ARGS=--upgrade for newer ones)
 	@$(UV_COMPILE) pyproject.toml $(ARGS) --output-file requirements.lock
+	@$(UV_COMPILE) pyproject.toml --extra cloud $(ARGS) --output-file requirements-cloud.lock
 	@$(UV_COMPILE) pyproject.toml --extra dev $(ARGS) --output-file requirements-dev.lock
 
 flash: $(READY) ## MicroPython onto a board: BOARD=charger|energy_meter PORT=... FIRMWARE=file.bin [ERASE=1]

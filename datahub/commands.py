@@ -133,10 +133,26 @@ def replay(reason: Annotated[str, typer.Argument(help="only these; empty: all")]
 
 @cloud.command("migrate")
 def migrate(to: str = "head") -> None:
-    """Bring the database up to this program's version. IEVCC_DSN must own it."""
+    """Bring the database up to this program's version. IEVCC_DSN must own it.
+
+    IEVCC_FOG_PASSWORD, IEVCC_API_PASSWORD and IEVCC_READER_PASSWORD, where given, become the
+    passwords of the three roles.
+    """
+    import psycopg
+    from psycopg import sql
+
     from datahub.cloud import schema
 
     schema.upgrade(_need("IEVCC_DSN"), to)
+    with psycopg.connect(_need("IEVCC_DSN"), autocommit=True) as db:
+        for role in ("fog", "api", "reader"):
+            password = os.environ.get(f"IEVCC_{role.upper()}_PASSWORD", "")
+            if password:
+                db.execute(
+                    sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+                        sql.Identifier(f"ievcc_{role}"), sql.Literal(password)
+                    )
+                )
 
 
 @cloud.command("add-site")

@@ -131,14 +131,16 @@ class Kafka:
         self.secure_servers = f"127.0.0.1:{secure}"
         self._make_certificates()
         self._write_properties(inside, secure, controller)
-        self._tool(
-            "kafka.tools.StorageTool",
-            "format",
-            "-t",
-            "ievccDemoClusterAAAAAA",
-            "-c",
-            str(self._properties),
-        )
+        self._format("ievccDemoClusterAAAAAA")
+
+    def use(self, properties: str, cluster: str) -> None:
+        """Another configuration, before the first start: one that is to be tried."""
+        self._properties.write_text(properties)
+        self._format(cluster)
+
+    def _format(self, cluster: str) -> None:
+        tool = "kafka.tools.StorageTool"
+        self._tool(tool, "format", "-t", cluster, "-c", str(self._properties))
 
     def start(self) -> None:
         """Run the broker and wait until it answers."""

@@ -79,20 +79,17 @@ class LightBuilding:
         self._ring: deque[tuple[float, str, bytes]] = deque()
         self._heard_manager = False
         self._stopped = threading.Event()
-        self._client = paho.Client(
-            CallbackAPIVersion.VERSION2, client_id=f"light-{site}", clean_session=True
-        )
-        self._client.max_inflight_messages_set(500)
-        self._client.reconnect_delay_set(1, 1)
-        self._client.on_connect = self._connected
-        self._client.on_disconnect = self._disconnected
-        self._client.on_message = self._message
-        self._client.connect_async(host, port, keepalive=10)
+        self._site = site
+        self._broker = (host, port)
+        self._client: paho.Client | None = None
+        self._lost = threading.Event()
+        self._closed = threading.Event()
+        self._link = threading.Thread(target=self._connect, name=f"link {site}", daemon=True)
         self._thread = threading.Thread(target=self._run, name=f"building {site}", daemon=True)
 
     def start(self) -> None:
         """Announce everybody and begin to send."""
-        self._client.loop_start()
+        self._link.start()
         with self._lock:
             self._announce(self.meter)
             for charger in self.chargers:
@@ -107,8 +104,9 @@ class LightBuilding:
     def close(self) -> None:
         """Leave the broker."""
         self.stop()
-        self._client.disconnect()
-        self._client.loop_stop()
+        self._closed.set()
+        self._lost.set()
+        self._link.join(10)
 
     def sent(self) -> dict[tuple[str, int, int], str]:
         """Every message that is to reach the cloud: (device, boot, seq) -> its name."""
@@ -149,13 +147,13 @@ class LightBuilding:
         data = protocol.encode(whole)
         now = time.monotonic()
         self._ring.append((now, place, data))
-        if self._heard_manager:
+        if self._client is not None and self._heard_manager:
             while self._ring and self._ring[0][0] < now - _REMEMBERED_S:
                 self._ring.popleft()
             self._client.publish(place, data, qos=1)
 
     def _repeat(self) -> None:
-        if self._heard_manager:
+        if self._client is not None and self._heard_manager:
             for _, place, data in self._ring:
                 self._client.publish(place, data, qos=1)
 
@@ -283,19 +281,51 @@ class LightBuilding:
             },
         )
 
+    def _connect(self) -> None:
+        """Keep connected, with a new client each time: the old one would send what it still holds
+        before what the broker lost, and the manager takes nothing older than what it heard.
+        """
+        while not self._closed.is_set():
+            self._lost.clear()
+            client = paho.Client(
+                CallbackAPIVersion.VERSION2,
+                client_id=f"light-{self._site}",
+                clean_session=True,
+                reconnect_on_failure=False,
+            )
+            client.max_inflight_messages_set(500)
+            client.on_connect = self._connected
+            client.on_disconnect = self._disconnected
+            client.on_message = self._message
+            try:
+                client.connect(*self._broker, keepalive=10)
+            except OSError:
+                self._closed.wait(0.3)
+                continue
+            client.loop_start()
+            self._lost.wait()
+            with self._lock:
+                self._heard_manager = False
+                self._client = None
+            client.disconnect()
+            client.loop_stop()
+
     # From paho's thread.
 
     def _connected(self, client: paho.Client, *_: Any) -> None:
+        with self._lock:
+            self._client = client
         client.subscribe([(f"{self.root}{name}/down", 1) for name in self._devices])
         client.subscribe(f"{self.root}manager/state", 1)
 
     def _disconnected(self, *_: Any) -> None:
-        with self._lock:
-            self._heard_manager = False
+        self._lost.set()
 
-    def _message(self, _client: paho.Client, _data: Any, got: paho.MQTTMessage) -> None:
+    def _message(self, client: paho.Client, _data: Any, got: paho.MQTTMessage) -> None:
         name = got.topic.removeprefix(self.root).partition("/")[0]
         with self._lock:
+            if client is not self._client:  # the last words of a connection that is lost
+                return
             if name == "manager":
                 self._heard_manager = got.payload == b"online"
                 self._repeat()

@@ -32,4 +32,11 @@ def make_app(settings: Settings) -> FastAPI:
     for part in (people, measurements, managers):
         app.include_router(part.router, prefix="/api/v1")
     portal.mount(app)
+
+    @app.get("/health", include_in_schema=False)
+    def health() -> dict[str, bool]:
+        with doors.nobody() as db:
+            db.execute("SELECT 1")
+        return {"ok": True}
+
     return app
