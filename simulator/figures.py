@@ -218,6 +218,7 @@ def _marks(above: Axes, rows: Sequence[Axes], record: Record, place: Callable[[i
 def _garage(figure: Figure, record: Record) -> None:
     import numpy as np  # noqa: PLC0415
     from matplotlib.colors import LinearSegmentedColormap  # noqa: PLC0415
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
 
     s = record.scenario
     place, label = _clock(record)
@@ -238,9 +239,10 @@ def _garage(figure: Figure, record: Record) -> None:
     above.plot(at, peaks, drawstyle="steps-post", color=_TOTAL, lw=0.5, alpha=0.7, label=words)
     _step(above, record, record.limit, place, scale=1.0, color=_LIMIT, lw=1.3, ls=(0, (6, 3)),
           label=f"Limit {s.limit_a} A")  # fmt: skip
-    above.set_ylim(0, max(*peaks, *record.limit.values) * 1.12)
+    above.set_ylim(0, max(*peaks, *record.limit.values) * 1.25)
+    above.set_axisbelow(True)
     above.set_ylabel("current, A" + (f" (L{phase + 1})" if s.phases > 1 else ""))
-    above.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+    above.legend(loc="upper left", ncols=4, fontsize=8)
     above.set_title(s.title, loc="left", fontsize=12, pad=26 if s.marks else 8)
     rows = np.array([_means(b.drawn, edges) for b in record.bays.values()]) / 1000
     colours = LinearSegmentedColormap.from_list(
@@ -252,6 +254,7 @@ def _garage(figure: Figure, record: Record) -> None:
                             rasterized=True)  # fmt: skip
     below.set_ylim(len(rows) + 0.5, 0.5)
     below.set_ylabel("bay")
+    below.yaxis.set_major_locator(MaxNLocator(integer=True))
     below.grid(visible=False)
     figure.colorbar(mesh, ax=below, label="car's current, A", pad=0.01)
     _marks(above, [below], record, place)
@@ -274,7 +277,7 @@ def _means(line: Line, edges: list[int]) -> list[float]:
             stop = min(end, edges[bin_at + 1])
             out[bin_at] += value * (stop - at)
             at = stop
-    return [v / (b - a) for v, a, b in zip(out, edges, edges[1:], strict=True)]
+    return [v / (b - a) for v, a, b in zip(out, edges[:-1], edges[1:], strict=True)]
 
 
 def _peaks(line: Line, edges: list[int]) -> list[float]:
