@@ -6,6 +6,10 @@ It comes in pieces as the device asks for them, onto the flash; only when the SH
 is the one in the signed offer are the files laid beside those they replace (".new"), and one file,
 the plan, says so. The change itself happens at the next start (update_start.py): cut at any
 moment, it is finished or undone by the start after that.
+
+Where our byte code lies in a ROMFS partition, as on an ESP8266, a bundle is that partition's whole
+image under the name "rom.img"; elsewhere it is files below lib/. Neither takes the other's: a file
+below /lib would hide its whole package in the partition.
 """
 
 import hashlib
@@ -14,7 +18,7 @@ import os
 
 from firmware.common.config import write_whole
 from firmware.common.ticks import ticks_diff
-from firmware.common.update_start import NEW, PLAN, exists, remove
+from firmware.common.update_start import COPY, NEW, PLAN, ROM, exists, remove, rom, rom_bytes
 from shared import protocol
 
 try:
@@ -28,10 +32,14 @@ _ASK_AGAIN_MS = 2000
 _ASKS_MOST = 30
 _ROOT = "lib/"  # all a bundle may change: main.py and boot.py are the way back in
 _KEPT = "update_start"  # and so is this
+_IN_ROM = ("/rom/lib/firmware/common/", "/rom/firmware/common/")  # where it lies in a partition
 
 
 def permitted(path: str) -> bool:
-    """May a bundle replace this file? Below lib/, plain letters, and not what undoes updates."""
+    """May a bundle replace this? Files below lib/, plain letters, and not what undoes updates; or
+    the ROMFS partition."""
+    if path == ROM:
+        return True
     if not path.startswith(_ROOT) or ".." in path or "//" in path or _KEPT in path:
         return False
     for c in path:
@@ -122,6 +130,12 @@ class Update:
         self._check(offer)
         files = unpack(_BUNDLE)
         os.remove(_BUNDLE)
+        try:
+            fits(files)
+        except (OSError, ValueError):
+            for path in files:
+                remove(path + NEW)
+            raise
         plan = {"update": offer["update"], "version": offer["version"], "stage": "swap"}
         plan["files"] = files
         plan["added"] = [path for path in files if not exists(path)]
@@ -147,6 +161,33 @@ class Update:
         self._offer = None
         remove(_BUNDLE)
         self._say(number, "failed", why)
+
+
+def fits(files: "list[str]") -> None:
+    """BundleError if what lies unpacked is not for this board. For a partition's image: lay the
+    copy of update_start.py that can write it."""
+    memory = rom()
+    folder = ""
+    for each in _IN_ROM:
+        if memory is not None and exists(each + COPY):
+            folder = each
+    if not folder:
+        if ROM in files:
+            raise BundleError("this board runs nothing from a partition")
+        return
+    if files != [ROM]:
+        raise BundleError("this board takes a whole partition only")
+    size = os.stat(ROM + NEW)[6]
+    with open(ROM + NEW, "rb") as f:
+        if rom_bytes(f.read(8)) != size or size > len(memory):
+            raise BundleError("no image, or too large for the partition")
+    with open(folder + COPY, "rb") as f, open(COPY + ".tmp", "wb") as out:
+        while True:
+            part = f.read(256)
+            if not part:
+                break
+            out.write(part)
+    os.rename(COPY + ".tmp", COPY)
 
 
 def unpack(name: str) -> "list[str]":

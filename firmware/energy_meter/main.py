@@ -1,9 +1,20 @@
 """Becomes /main.py of the energy meter."""
 
-from firmware.common import update_start
+import machine
 
-update_start.at_start()
+try:
+    import update_start  # its copy in the root, while an update of the partition lasts
+except ImportError:
+    from firmware.common import update_start
 
-from firmware.energy_meter import app  # noqa: E402 - an update may just have replaced it
+if update_start.at_start():
+    machine.reset()
 
-app.run()
+try:
+    from firmware.energy_meter import app  # only now: an update may just have replaced it
+
+    app.run()
+except Exception:
+    if update_start.plan() is None:
+        raise
+    machine.reset()  # new firmware that cannot run gets its tries, and then the old one comes back

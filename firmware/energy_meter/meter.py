@@ -21,6 +21,7 @@ _LOST_MS = (
     5000  # a PZEM that has not answered for so long is reported, and nothing of its old values is
 )
 _STATUS_MS = 10_000
+_TRIAL_S = 300  # new firmware that has not reached the manager by then has had one of its tries
 
 
 class Phase:
@@ -119,6 +120,7 @@ class Meter:
         self.registration = Registration()
         self.state = "starting"
         self.update: "Any" = None
+        self._on_trial = update_start.plan() is not None
         self._restart = restart
         self._second = now_ms
         self.uptime_s = 0
@@ -145,6 +147,8 @@ class Meter:
             got = self.link.take()
         if self.update is not None:
             self.update.step(now_ms)
+        if self._on_trial and self.uptime_s > _TRIAL_S:
+            self._restart()
 
     # -- measuring
 
@@ -292,6 +296,7 @@ class Meter:
 
     def _settle(self) -> None:
         """Say how an update ended: reaching the manager is what shows that it works."""
+        self._on_trial = False
         ended = update_start.settle()
         if ended is not None:
             message = {"code": protocol.UPDATE_STATUS, "update": ended[0], "state": ended[1]}

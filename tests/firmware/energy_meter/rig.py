@@ -3,6 +3,7 @@ the little of a manager that it takes to be believed."""
 
 import asyncio
 import contextlib
+import hashlib
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -33,10 +34,12 @@ class Manager:
     """Hears a meter, keeps what it says, and answers as the manager does."""
 
     def __init__(self, port: int, key: str = KEY, device: str = "Counter-1") -> None:
+        self.port = port
         self.messages: list[tuple[float, dict[str, Any]]] = []
         self.bad: list[tuple[str, bytes]] = []
         self.states: list[str] = []
         self.answers = True  # to announcements
+        self.bundle = b""  # what an update consists of
         self.device = device
         self.root = "ievcc/home/"
         self.boot_seq = (0, 0)
@@ -69,6 +72,25 @@ class Manager:
         self.messages.append((time.monotonic(), message))
         if message["code"] == protocol.NEW_COUNTER and self.answers:
             self.reply(protocol.OK, "Counter registered: Counter-1")
+        if message["code"] == protocol.UPDATE_STATUS and message["state"] == "loading":
+            self._piece(message["offset"])
+
+    def offer(self, bundle: bytes, version: str, digest: str = "") -> None:
+        """Offer an update; its pieces go as the device asks for them."""
+        self.bundle = bundle
+        self.say(
+            {
+                "code": protocol.UPDATE_OFFER,
+                "update": 1,
+                "version": version,
+                "size": len(bundle),
+                "sha256": digest or hashlib.sha256(bundle).hexdigest(),
+            }
+        )
+
+    def _piece(self, at: int) -> None:
+        data = self.bundle[at : at + 128].hex()
+        self.say({"code": protocol.UPDATE_CHUNK, "update": 1, "offset": at, "data": data})
 
     def reply(self, result: int, words: str) -> None:
         """Answer the newest message."""

@@ -2,8 +2,8 @@
 
 import pytest
 
-from simulator.pzem_slave import FAULTS
 from simulator.pzem_campaign import Result, readings
+from simulator.pzem_slave import FAULTS
 
 
 def check(result: Result) -> None:
