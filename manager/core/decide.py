@@ -255,6 +255,10 @@ class _Work:
     def status(self, charger: Charger, message: Mapping[str, Any]) -> Charger:
         before = _plugged(charger), _ready(charger)
         state = message["state"]
+        if state[0] == "F" and not message["faults"] and charger.state:
+            # A self-test or a car being woken up: over in seconds. To take the lease away for it
+            # would end it, and begin it anew with the next lease.
+            state = charger.state
         closed = bool(message["contactor"])
         moved = state[0] != charger.state[:1]
         now = changed(
