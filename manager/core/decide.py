@@ -27,7 +27,7 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
-from manager.core import headroom, leases, registration, sharing
+from manager.core import headroom, laxity, leases, registration, sharing
 from manager.core.commands import Command, Note, Send
 from manager.core.events import (
     Announced,
@@ -210,6 +210,10 @@ class _Work:
             )
 
     def learn(self, feeder: str) -> None:
+        house = self.houses[feeder]
+        peaks = laxity.with_peak(house.peaks, house.current_ma, self.now)
+        if peaks is not house.peaks:
+            self.houses[feeder] = changed(house, peaks=peaks)
         habits = headroom.learned(
             self.site.habits.get(feeder, Habits()),
             self.site.minute,
@@ -279,7 +283,7 @@ class _Work:
                 # It has had enough, for it was still offered current; C again wakes it.
                 now = changed(now, asleep=True, low_ms=-1)
             elif state[0] == "A":
-                now = changed(now, asleep=False, idle_ms=-1, low_ms=-1)
+                now = changed(now, asleep=False, idle_ms=-1, low_ms=-1, urgent=False)
             self.commands.append(Note("state", charger.id, state))
         if _ready(now) and not before[1]:
             now = changed(now, asked_ms=self.now)
@@ -332,12 +336,17 @@ class _Work:
             house = self.houses.get(name) or House((0,) * feeder.phases)
             grade, current = headroom.graded(self.site, name, house, has_meter, self.now)
             margin = self.site.settings.margin_ma if has_meter else 0
+            if has_meter and self.site.settings.learned_margin:
+                margin = headroom.step_margin_ma(self.site.habits.get(name))
             if (house.grade, house.margin_ma) != (grade, margin) or name not in self.houses:
                 self.houses[name] = changed(house, grade=grade, margin_ma=margin)
             left = tuple(
                 limit - ma - margin for limit, ma in zip(feeder.limit_ma, current, strict=True)
             )
             kept[name] = left
+        for window in self.site.settings.windows:
+            if not window.scope and self.site.minute >= 0 and window.holds(self.site.minute):
+                kept[MAIN] = tuple(min(ma, window.max_a * 1000) for ma in kept[MAIN])
         for device, amps in self.site.failsafes.items():
             # It belongs here and has not been heard: it may be offering its failsafe, on any phase.
             if amps and device not in self.chargers:
@@ -353,7 +362,9 @@ class _Work:
 
     def share(self, room: Mapping[Key, int]) -> None:
         """Give every charger its target, and the reason for it."""
+        settings = self.site.settings
         left = dict(room)
+        sun = self.sunlit(left)
         wishes: list[sharing.Wish] = []
         waiting = [c for c in self.chargers.values() if c.waiting_ms >= 0]
         asleep: list[Charger] = []
@@ -379,6 +390,9 @@ class _Work:
                     if why is not None:
                         resting.add(charger.id)
                 if why is None:
+                    if settings.policy == "deadline" and self.hurries(charger) != charger.urgent:
+                        charger = changed(charger, urgent=not charger.urgent)  # noqa: PLW2901
+                        self.chargers[charger.id] = charger
                     wishes.append(self.wish(charger, bool(waiting)))
                 else:
                     reasons[charger.id] = why
@@ -386,7 +400,6 @@ class _Work:
                         asleep.append(charger)
             for key in self.keys(charger):
                 left[key] -= held * 1000
-        settings = self.site.settings
         offers = sharing.POLICIES[settings.policy](wishes, left, settings.max_active)
         for w in wishes:
             for key in w.rooms:
@@ -409,11 +422,38 @@ class _Work:
         for name, charger in self.chargers.items():
             target = offers.get(name, 0)
             wish = by_id.get(name)
-            if wish is not None:
+            if wish is not None and sun is not None and target < wish.max_a:
+                reasons[name] = self.why_sun(charger, target, sun)
+            elif wish is not None:
                 reasons[name] = self.why(charger, wish, target, offers, room, left, rank_of)
             elif name in offers and target and name in reasons:
                 reasons[name] = Reason("asleep", {"offer_a": target})
             self.retarget(charger, target, wish is not None or name in resting, reasons[name])
+
+    def sunlit(self, left: dict[Key, int]) -> tuple[int, ...] | None:
+        """Under a solar mode: cut `left` down to the sun, and say how much there is (None: by the grid)."""
+        settings = self.site.settings
+        if settings.source == "grid":
+            return None
+        sun = headroom.solar_ma(self.site, self.meters.values(), self.houses)
+        promised = [0] * len(sun)
+        for charger in list(self.chargers.values()):
+            if not self.obeys(charger) or self.not_wanting(charger) is not None:
+                continue
+            # A car is not stopped for a cloud within its minimum on-time; under solar_first, never.
+            young = 0 <= charger.on_ms and self.now - charger.on_ms < settings.min_on_ms
+            if settings.source == "solar_first" or young:
+                for phase in charger.phases:
+                    promised[phase] += charger.min_a * 1000
+        for phase, ma in enumerate(sun):
+            left[MAIN, phase] = min(left[MAIN, phase], max(ma, promised[phase]))
+        return sun
+
+    def why_sun(self, charger: Charger, target: int, sun: tuple[int, ...]) -> Reason:
+        surplus = _a(min(sun[phase] for phase in charger.phases))
+        if target:
+            return Reason("solar", {"offer_a": target, "surplus_a": surplus})
+        return Reason("no_sun", {"surplus_a": surplus, "min_a": charger.min_a})
 
     def retarget(self, charger: Charger, target: int, wanting: bool, reason: Reason) -> None:
         on_ms, off_ms, waiting_ms, idle_ms = (
@@ -513,7 +553,30 @@ class _Work:
             rank=self.rank(charger, somebody_waits),
             want_a=want,
             held_a=charger.failsafe_a,
+            spare_ma=0 if self.site.settings.policy != "deadline" else self.spare_ma(charger),
         )
+
+    def spare_ma(self, charger: Charger) -> int:
+        if charger.urgent:
+            return laxity.URGENT_SPARE_MA
+        on = charger.on_ms >= 0
+        spares = [laxity.LAX_SPARE_MA]
+        for name, phase in self.keys(charger):
+            house = self.houses.get(name)
+            if house is not None and house.read_ms >= 0:
+                spares.append(laxity.spare_on_ma(house, phase, self.now, on))
+        return max(spares)
+
+    def hurries(self, charger: Charger) -> bool:
+        """Whether it has little time to lose; once it has, that stays so until its car leaves."""
+        lax = laxity.laxity_ms(
+            self.now,
+            charger.wants.departs_ms,
+            laxity.still_wanted_wh(charger),
+            self.limit_a(charger),
+            len(charger.phases),
+        )
+        return charger.urgent or lax is None or lax < laxity.URGENT_MS
 
     def rank(self, charger: Charger, somebody_waits: bool) -> tuple[int, ...]:
         policy = self.site.settings.policy
@@ -521,6 +584,14 @@ class _Work:
             return (charger.order,)
         if policy == "first":
             return (charger.asked_ms, charger.order)
+        if policy == "deadline":
+            leaves = charger.wants.departs_ms
+            return (
+                not charger.urgent,
+                charger.on_ms < 0,
+                leaves if leaves is not None else 1 << 60,
+                charger.order,
+            )
         # Turns: those in their turn, then those who wait, longest first, then those who have had theirs.
         settings = self.site.settings
         if charger.on_ms >= 0:

@@ -36,6 +36,7 @@ STALE_MS = 10_000  # a charger that has not sent its meter's reading for so long
 NARROW_MA = 250  # cars this steady: take the upper end of the range, the safe one; less than one whole ampere's step
 KEEP_MS = 12_000  # readings older than this explain nothing any more
 HABIT_QUANTILE = 0.99
+STEP_MA = 500
 HABIT_ENOUGH_S = 600  # ten minutes of this hour have been seen
 
 
@@ -161,7 +162,7 @@ def told_apart(
                 current[phase] = max(current[phase], total)
     return changed(
         house,
-        current_ma=tuple(max(0, c) for c in current),
+        current_ma=tuple(current),
         resolved_ms=resolved,
         read_ms=readings[-1].at_ms,
     )
@@ -173,6 +174,25 @@ def beneath(site: Site, feeder: str, chargers: Iterable[Charger]) -> list[Charge
         return list(chargers)
     below = {name for name in site.feeders if feeder in site.above(name)}
     return [c for c in chargers if c.feeder in below]
+
+
+def solar_ma(site: Site, meters: Iterable[Meter], houses: Mapping[str, House]) -> tuple[int, ...]:
+    """What the sun gives beyond what the house draws, mA per phase of the main feeder.
+
+    With a solar meter its production less the house, without one what the house feeds in.
+    """
+    phases = site.feeders[MAIN].phases
+    house = houses.get(MAIN)
+    if house is None or house.read_ms < 0:
+        return (0,) * phases
+    made = [0] * phases
+    every = list(meters)
+    if not any(m.role == "grid" and m.feeder == MAIN for m in every):  # that one has seen the sun
+        for meter in every:
+            if meter.role == "solar" and meter.readings:
+                for phase, ma in enumerate(meter.readings[-1].current_ma[:phases]):
+                    made[phase] += abs(ma)
+    return tuple(max(0, m - h) for m, h in zip(made, house.current_ma, strict=True))
 
 
 def measured(
@@ -195,7 +215,7 @@ def measured(
         for phase, ma in enumerate(meter.readings[-1].current_ma[:phases]):
             current[phase] += ma
     at = min(m.readings[-1].at_ms for m in parts)
-    return changed(old, current_ma=tuple(max(0, c) for c in current), resolved_ms=at, read_ms=at)
+    return changed(old, current_ma=tuple(current), resolved_ms=at, read_ms=at)
 
 
 def worst_house_ma(site: Site, feeder: str) -> int:
@@ -219,7 +239,8 @@ def graded(
         return "lost" if has_meter else "unmeasured", (worst,) * phases
     silent = now_ms - house.read_ms
     if silent <= site.settings.meter_silent_ms:
-        return "measured", house.current_ma
+        # What the building feeds in may be gone with the next cloud: it makes no room.
+        return "measured", tuple(max(0, ma) for ma in house.current_ma)
     if silent <= site.settings.meter_lost_ms:
         usual = seldom_above_ma(site.habits.get(feeder), site.minute)
         if usual is None:
@@ -243,7 +264,27 @@ def learned(habits: Habits, minute: int, current_ma: int, now_ms: int) -> Habits
     counts[amps] += seconds
     if sum(counts) > 8 * 3600:  # two months of this hour: let the old weeks fade
         counts = [c // 2 for c in counts]
-    return Habits({**habits.hours, hour: tuple(counts)}, now_ms)
+    steps = list(habits.steps)
+    if habits.last_ma is not None:
+        rise = max(0, current_ma - habits.last_ma) // STEP_MA
+        steps += [0] * (rise + 1 - len(steps))
+        steps[rise] += 1
+        if sum(steps) > 7 * 86_400:  # a week of seconds: let the old one fade
+            steps = [-(-c // 2) for c in steps]
+    return Habits({**habits.hours, hour: tuple(counts)}, now_ms, current_ma, tuple(steps))
+
+
+def step_margin_ma(habits: Habits | None) -> int:
+    """Kept free so that the house's own steps exceed the limit less than once an hour; 0 until it is known."""
+    if habits is None or sum(habits.steps) < HABIT_ENOUGH_S:
+        return 0
+    allowed = sum(habits.steps) / 3600
+    above = 0
+    for half_amps in range(len(habits.steps) - 1, 0, -1):
+        above += habits.steps[half_amps]
+        if above > allowed:
+            return (half_amps + 1) * STEP_MA
+    return 0
 
 
 def seldom_above_ma(

@@ -188,7 +188,7 @@ def unknown(charger: Charger, now_ms: int, ttl_ms: int) -> Charger:
 
 def restored(charger: Charger, now_ms: int, ttl_ms: int) -> Charger:
     """The charger as the disk has it, at the start of a manager: its highest lease may have been sent a moment ago."""
-    granted = ()
+    granted: tuple[Granted, ...] = ()
     if charger.kept_a:
         ends = now_ms + ttl_ms + FOLLOW_MS
         granted = (Granted(charger.boot, charger.number_kept, charger.kept_a, ends),)

@@ -7,10 +7,10 @@ offer is 0 or within [min_a, max_a].
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-Key = Hashable
+Key = tuple[str, int]  # feeder and phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,7 @@ class Wish:
 
     `want_a`: what its car is known to be able to use, at most `max_a`; beyond that it is served only from what is left.
     `held_a`: amperes that are kept for it in any case (its failsafe) and cost nothing.
+    `spare_ma`: under `deadline`, what must stay free beside it, because it has time to wait.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Wish:
     rank: tuple[int, ...] = ()
     want_a: int = 80
     held_a: int = 0
+    spare_ma: int = 0
 
 
 Offers = dict[str, int]
@@ -94,27 +96,6 @@ def _equal_among(sharing: list[Wish], rooms: Mapping[Key, int]) -> Offers | None
                 room[k] -= amps * 1000
         rest = [w for w in rest if w.id not in got]
     return got
-
-
-def first(wishes: Sequence[Wish], rooms: Mapping[Key, int], max_active: int = 0) -> Offers:
-    """Arrival order: each takes all it can use before the next is asked."""
-    offers = {w.id: 0 for w in wishes}
-    room = dict(rooms)
-    active = 0
-    for top in (False, True):  # then what nobody is known to use, to those who might
-        for w in _in_order(wishes):
-            have = offers[w.id]
-            if not have and max_active and active >= max_active:
-                continue
-            most = w.max_a if top else min(w.max_a, max(w.min_a, w.want_a))
-            left = min(room[k] for k in w.rooms)
-            amps = min(most, max(0, left + _cost(w, have)) // 1000 + w.held_a)
-            if amps < w.min_a or amps <= have:
-                continue
-            active += not have
-            _take(w, amps, have, room)
-            offers[w.id] = amps
-    return offers
 
 
 def fair(wishes: Sequence[Wish], rooms: Mapping[Key, int], max_active: int = 0) -> Offers:
@@ -205,4 +186,32 @@ def _fill(
         rising = [w for w in rising if w.id in chosen and offers[w.id] < most[w.id]]
 
 
-POLICIES = {"equal": equal, "first": first, "fair": fair, "deadline": fair}
+def deadline(wishes: Sequence[Wish], rooms: Mapping[Key, int], max_active: int = 0) -> Offers:
+    """Least laxity first, as `rank` has it; each takes all it can use, but a car that has time to
+    spare leaves the rooms `spare_ma` free for the house's next step.
+    """
+    offers = {w.id: 0 for w in wishes}
+    room = dict(rooms)
+    active = 0
+    for top in (False, True):
+        for w in _in_order(wishes):
+            have = offers[w.id]
+            if not have and max_active and active >= max_active:
+                continue
+            most = w.max_a if top else min(w.max_a, max(w.min_a, w.want_a))
+            left = min(room[k] for k in w.rooms) - w.spare_ma
+            amps = min(most, max(0, left + _cost(w, have)) // 1000 + w.held_a)
+            if amps < w.min_a or amps <= have:
+                continue
+            active += not have
+            _take(w, amps, have, room)
+            offers[w.id] = amps
+    return offers
+
+
+def first(wishes: Sequence[Wish], rooms: Mapping[Key, int], max_active: int = 0) -> Offers:
+    """Arrival order: each takes all it can use before the next is asked."""
+    return deadline([replace(w, spare_ma=0) for w in wishes], rooms, max_active)
+
+
+POLICIES = {"equal": equal, "first": first, "fair": fair, "deadline": deadline}

@@ -188,6 +188,7 @@ class Charger:
     priority: int = 0  # lower is served first
     wants: Wants = field(default_factory=Wants)
     asked_ms: int = 0  # car ready since
+    urgent: bool = False  # has little time to lose, and had since
     asleep: bool = False  # offered current, but the car does not take any
     idle_ms: int = -1  # offered without drawing since, -1: draws
     waiting_ms: int = -1  # ready but on standby since, -1: not waiting
@@ -205,7 +206,8 @@ class Charger:
 
 @dataclass(frozen=True)
 class House:
-    """What the building without the cars is taken to draw on one feeder, mA per phase, and how that is known.
+    """What the building without the cars is taken to draw on one feeder, mA per phase (negative: it
+    feeds in), and how that is known.
 
     `resolved_ms`: time of the newest reading from which it could be told apart from the cars; -1: none yet.
     `grade`: measured, silent (learned quantile), lost (worst house) or unmeasured.
@@ -216,6 +218,7 @@ class House:
     read_ms: int = -1
     grade: str = "unmeasured"
     margin_ma: int = 0
+    peaks: tuple[tuple[int, tuple[int, ...]], ...] = ()  # (begin of a minute, most drawn in it)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +230,8 @@ class Habits:
 
     hours: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     since_ms: int = -1  # the last reading counted
+    last_ma: int | None = None  # what it showed
+    steps: tuple[int, ...] = ()  # how often it rose by so many half A from one second to the next
 
 
 @dataclass(frozen=True)

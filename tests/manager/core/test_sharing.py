@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from manager.core.sharing import POLICIES, Offers, Wish, equal, fair, first
 
-Rooms = dict[str, int]
+Key = tuple[str, int]
+Rooms = dict[Key, int]
+L1 = ("main", 0)
 
 
 def fits(wishes: list[Wish], offers: Offers, rooms: Rooms) -> bool:
@@ -50,7 +52,7 @@ def best(every: list[Wish], group: list[Wish], rooms: Rooms, taken: Offers) -> l
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[list[Wish], Rooms]:
     phases = draw(st.sampled_from([1, 1, 3]))
-    rooms = {f"L{p + 1}": draw(st.integers(-3000, 60_000)) for p in range(phases)}
+    rooms = {("main", p): draw(st.integers(-3000, 60_000)) for p in range(phases)}
     count = draw(st.integers(1, 5))
     widest = {1: 26, 2: 26, 3: 12, 4: 7, 5: 5}[count]  # the oracle tries every choice
     wishes = []
@@ -111,7 +113,7 @@ def test_no_ampere_that_fits_is_left_unspent(case: tuple[list[Wish], Rooms], pol
 
 
 def on_one_phase(*maxima: int) -> list[Wish]:
-    return [Wish(f"c{n}", ("L1",), 6, most, rank=(n,)) for n, most in enumerate(maxima)]
+    return [Wish(f"c{n}", (L1,), 6, most, rank=(n,)) for n, most in enumerate(maxima)]
 
 
 @pytest.mark.parametrize(
@@ -136,17 +138,17 @@ def on_one_phase(*maxima: int) -> list[Wish]:
 def test_in_numbers(
     policy: object, room_a: float, maxima: tuple[int, ...], offers: list[int]
 ) -> None:
-    got = policy(on_one_phase(*maxima), {"L1": round(room_a * 1000)})  # type: ignore[operator]
+    got = policy(on_one_phase(*maxima), {L1: round(room_a * 1000)})  # type: ignore[operator]
     assert list(got.values()) == offers
 
 
 def test_what_a_car_cannot_use_goes_to_others_first() -> None:
-    wishes = [Wish("a", ("L1",), want_a=8, rank=(0,)), Wish("b", ("L1",), max_a=16, rank=(1,))]
-    assert fair(wishes, {"L1": 24_000}) == {"a": 8, "b": 16}
-    assert fair(wishes, {"L1": 30_000}) == {"a": 14, "b": 16}  # nobody else can have it
+    wishes = [Wish("a", (L1,), want_a=8, rank=(0,)), Wish("b", (L1,), max_a=16, rank=(1,))]
+    assert fair(wishes, {L1: 24_000}) == {"a": 8, "b": 16}
+    assert fair(wishes, {L1: 30_000}) == {"a": 14, "b": 16}  # nobody else can have it
 
 
 def test_classes_are_served_in_order() -> None:
-    wishes = [Wish("guest", ("L1",), priority=1), Wish("owner", ("L1",), max_a=16)]
-    assert fair(wishes, {"L1": 25_000}) == {"guest": 9, "owner": 16}
-    assert fair(wishes, {"L1": 20_000}) == {"guest": 0, "owner": 16}
+    wishes = [Wish("guest", (L1,), priority=1), Wish("owner", (L1,), max_a=16)]
+    assert fair(wishes, {L1: 25_000}) == {"guest": 9, "owner": 16}
+    assert fair(wishes, {L1: 20_000}) == {"guest": 0, "owner": 16}
