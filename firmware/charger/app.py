@@ -70,7 +70,13 @@ def charge(config: "Any", board: Board, setup: bool) -> None:
     exchange = Exchange(orders)
     meter = OwnMeter(board.pzem_uart(), config["phases"]) if config["own_meter"] else None
     settings = evse_settings(config, boards.random_32)
-    safety = SafetyLane(board, settings, exchange, orders, meter, start)
+    reader = None
+    bus = board.card_reader(config["nfc"]) if config["nfc"] != "none" else None
+    if bus is not None:
+        from firmware.charger.pn532 import Reader
+
+        reader = Reader(bus, True)
+    safety = SafetyLane(board, settings, exchange, orders, meter, start, reader)
 
     def other() -> None:
         if setup:

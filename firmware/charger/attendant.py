@@ -24,6 +24,10 @@ class Attendant:
         self.access = Access(config["access"] == "free")
         self.cards = CardList(bytes.fromhex(config["list_key"] or config["key"]))
         self.sessions = Sessions()
+        self._sun: "tuple[bytes, ...]" = ()
+        if config["picc_key"] and config["sun_key"]:
+            self._sun = (bytes.fromhex(config["picc_key"]), bytes.fromhex(config["sun_key"]))
+        self._counters: "Any" = None
         self._saved_at = 0
         self._told_at = -REPEAT_MS
         self._told = 0
@@ -129,12 +133,41 @@ class Attendant:
 
     # -- from reader and manager
 
-    def tapped(self, card: str, more: "dict[str, str]", now: int) -> None:
-        """A card is at the reader; `more` is what a card that cannot be copied says beside its number."""
-        if self.access.tap(card, now):
-            message: "dict[str, Any]" = {"code": protocol.CARD_READ, "card": card}
-            message.update(more)
-            self._say(message)
+    def tapped(self, card: str, text: bytes, now: int) -> None:
+        """A card is at the reader; `text` is what one that cannot be copied says beside its number."""
+        more: "dict[str, str]" = {}
+        true = True
+        if self._sun or text:
+            from firmware.charger import ntag424
+
+            signed = ntag424.found(text)
+            true = signed is not None or not self._sun
+            if signed is not None:
+                more = {"picc": signed[0], "cmac": signed[1]}
+                if self._sun:
+                    card, true = self._verified(card, signed[0], signed[1])
+        if not self.access.tap(card, now):
+            return
+        if not true:
+            self.access.verdict(card, False, "card", 0, now)
+            return
+        message: "dict[str, Any]" = {"code": protocol.CARD_READ, "card": card}
+        message.update(more)
+        self._say(message)
+
+    def _verified(self, card: str, picc: str, mac: str) -> "tuple[str, bool]":
+        """(the number the card has signed, whether it is true and new)."""
+        from firmware.charger import ntag424
+
+        try:
+            card, counter = ntag424.opened(
+                self._sun[0], self._sun[1], bytes.fromhex(picc), bytes.fromhex(mac)
+            )
+            self._counters = self._counters or ntag424.Counters()
+            self._counters.use(card, counter)
+        except (ntag424.SunError, OSError):
+            return card, False
+        return card, True
 
     def heard(self, message: "dict[str, Any]", now: int) -> bool:
         """A message of the manager; True if it was for the attendant."""

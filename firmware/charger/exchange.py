@@ -66,6 +66,10 @@ class Report:
         self.low_mv = 0
         self.temperature_c = -273
         self.worst_ms = 0  # longest time between two steps since start
+        self.taps = 0  # raised when a card was laid on the reader
+        self.card = ""  # its number in hex
+        self.card_text = b""
+        self.reader_lost = False
         self.cleared = ""  # the `clear` that was acted on last
 
     def copy(self, o: "Report") -> None:
@@ -88,6 +92,10 @@ class Report:
         self.low_mv = o.low_mv
         self.temperature_c = o.temperature_c
         self.worst_ms = o.worst_ms
+        self.taps = o.taps
+        self.card = o.card
+        self.card_text = o.card_text
+        self.reader_lost = o.reader_lost
         self.cleared = o.cleared
 
 

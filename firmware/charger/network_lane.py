@@ -61,6 +61,7 @@ class NetworkLane:
         self._restarting = False
         self.attendant = Attendant(config, self._say)
         self.update: "Any" = None
+        self._taps = 0
         self._wiring = wiring(config)
         self._house: "list[int]" = []
         self._house_at = -house_rule.GOOD_MS
@@ -105,6 +106,9 @@ class NetworkLane:
         online = self._registration.accepted and self._link.connected
         r = self._report
         try:
+            if r.taps != self._taps:
+                self._taps = r.taps
+                self.attendant.tapped(r.card, r.card_text, now)
             self.attendant.step(r, r.why != "self_test" and r.why != "", online, now)
         except OSError as e:
             # The flash takes no more: sessions go on in memory, and what is allowed stays so.
@@ -223,6 +227,8 @@ class NetworkLane:
         faults = self._report.faults
         if self._report.meter_lost:
             faults = faults + ["own_meter"]
+        if self._report.reader_lost:
+            faults = faults + ["card_reader"]
         if self._schedule_wrong:
             faults = faults + ["schedule"]
         return faults

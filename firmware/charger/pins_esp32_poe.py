@@ -16,7 +16,7 @@ MAINS_SENSE = 5
 PZEM_UART = (2, 4, 34)  # the board's button sits on 34 too: pressing it only disturbs the meter
 NFC_I2C = (0, 14, 13)
 NFC_SPI = None
-NFC_UART = None
+NFC_UART = (1, 14, 13)  # UART, tx, rx: instead of I2C
 LED = None
 BUTTON = None
 # MDC, MDIO, PHY power, PHY address; the board's own MicroPython build sets the clock on GPIO 17.

@@ -31,11 +31,12 @@ class SafetyLane:
     """`run` until the end; `step` is one round of it."""
 
     def __init__(self, board: "Any", settings: Settings, exchange: Exchange, orders: Orders, meter: OwnMeter | None,
-                 start: int) -> None:  # fmt: skip
-        """`start` ticks are the moment both lanes count from; `orders` is what holds until the network lane speaks."""
+                 start: int, reader: "Any" = None) -> None:  # fmt: skip
+        """`reader` is a card reader (pn532.Reader) or None. `start` ticks are the moment both lanes count from; `orders` is what holds until the network lane speaks."""
         self._board = board
         self._exchange = exchange
         self._meter = meter
+        self._reader = reader
         self._clock = Clock(start)
         self._pilot = Pilot(board.calibration)
         self._orders = Orders()
@@ -109,6 +110,8 @@ class SafetyLane:
         board.rcm_test(out.rcm_test)
         board.led(self._light(now))
         self._tell(now)
+        if self._reader is not None:
+            self._read_card(now)
         if out.latched != self._saved and now >= self._save_at:
             self._save(now)
         if not self._booted and out.why != "self_test":
@@ -133,6 +136,16 @@ class SafetyLane:
             r.loads = meter.loads
             r.suspect = meter.suspect
             meter.suspect = False
+
+    def _read_card(self, now: int) -> None:
+        reader = self._reader
+        reader.step(now)
+        r = self._report
+        if reader.taps != r.taps:
+            r.taps = reader.taps
+            r.card = reader.card
+            r.card_text = reader.text
+        r.reader_lost = not reader.online and self._booted
 
     def _tell(self, now: int) -> None:
         out = self.evse.out

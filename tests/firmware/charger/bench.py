@@ -69,13 +69,19 @@ class Bench:
         command = [sys.executable, "-m", "manager", "board", "charger", "--config", str(config), "--bench", str(self.path),
                    "--fs", str(self.flash), "--console", "--speed", str(speed)]  # fmt: skip
         self.child = Child(name, command, folder / f"{name}.log")
-        until(self.path.exists, 15, lambda: "the bench socket is not there")
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(str(self.path))
+        until(self._connected, 15, lambda: "the bench socket is not there: " + self.log())
         self.lines: list[dict[str, Any]] = []
         self._changed = threading.Condition()
         threading.Thread(target=self._read, daemon=True).start()
         self.put(get=True)
+
+    def _connected(self) -> bool:
+        try:
+            self._socket.connect(str(self.path))
+        except OSError:  # not yet there, or not yet listening
+            return False
+        return True
 
     def _read(self) -> None:
         with contextlib.suppress(OSError, ValueError), self._socket.makefile("rb") as lines:
