@@ -19,6 +19,7 @@ from mpremote.transport import TransportError, TransportExecError
 from mpremote.transport_serial import SerialTransport
 from serial import SerialException
 
+from firmware.common import update_start
 from tools import romfs
 from tools.board_kinds import BoardKind, ToolError, kind, port
 from tools.firmware_files import build
@@ -29,6 +30,8 @@ _MARCH = (
     "xtensa", "xtensawin", "rv32imc", "rv64imc",
 )  # fmt: skip
 _MPY_VERSION = 6
+# A plan left on the board would put the firmware it replaced back over what we deploy.
+_UPDATE = (f"/{update_start.PLAN}", f"/{update_start.COPY}")
 _OUR_FOLDERS = ("/lib/shared", "/lib/firmware")
 _FULL = "its flash is full: remove what is not needed there (make repl)"
 _CONFIG = "/config.json"
@@ -240,7 +243,7 @@ def deploy(device: Board, wanted: dict[str, bytes]) -> tuple[int, int]:
         ToolError: a file is not on the board as it should be after it was written.
     """
     want = {path: hashlib.sha256(content).hexdigest() for path, content in wanted.items()}
-    have = hashes(device, list(wanted))
+    have = hashes(device, [*wanted, *_UPDATE])
     # First what is in the way, so that its room is free; a .py would be taken before our .mpy.
     folders = {f"{parent}/" for path in wanted for parent in map(str, Path(path).parents)}
     stale = [path for path in have if path not in want and path not in folders]

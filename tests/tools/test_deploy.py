@@ -69,10 +69,12 @@ def test_damage_is_mended_and_what_is_left_over_removed(pretend: Start, tree: Pa
         "f=open('/lib/firmware/charger/pilot.mpy','r+b'); f.seek(100); f.write(b'?'); f.close()\n"
         "import os; os.remove('/lib/shared/protocol.mpy')\n"
         "open('/lib/shared/protocol.py','w').close(); open('/lib/mine.py','w').close()\n"
+        "open('/update.plan','w').close()\n"
         "os.mkdir('/lib/firmware/old'); open('/lib/firmware/old/gone.mpy','w').close()",
     )
     done = deploy(board.port, "charger", tree=tree)
-    assert counts(done) == (2, 3, number - 2)
+    assert counts(done) == (2, 4, number - 2)
+    assert "removed /update.plan" in done.stdout, "the next start would undo this deploy"
     assert "removed /lib/shared/protocol.py" in done.stdout
     listed = board.mpremote("ls", ":/lib")
     assert "mine.py" in listed, "a file that is not ours was touched"
