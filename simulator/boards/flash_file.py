@@ -1,6 +1,7 @@
 """A file of the computer as a board's flash: what littlefs is mounted on. MicroPython only."""
 
 _BLOCK = 4096  # bytes, the smallest piece the boards' flash can erase
+_ERASED = b"\xff" * 128  # a whole block of it would be a tenth of an ESP8266's heap
 
 
 class FlashFile:
@@ -29,7 +30,8 @@ class FlashFile:
             return _BLOCK
         if request == 6:
             self._file.seek(argument * _BLOCK)
-            self._file.write(b"\xff" * _BLOCK)
+            for _ in range(_BLOCK // len(_ERASED)):
+                self._file.write(_ERASED)
         return 0
 
 

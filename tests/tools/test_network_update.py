@@ -99,7 +99,7 @@ def test_what_is_not_for_this_board_is_refused(
     image = partition(tree)
     for data, digest, words in (
         (bundle({"lib/firmware/common/link.mpy": b"x"}), "", "whole partition"),
-        (bundle({"rom.img": image[:-1]}), "", "no image"),
+        (bundle({"rom.img": image[:400]}), "", "no image"),
         (bundle({"rom.img": b"x" * 100}), "", "no image"),
         (bundle({"rom.img": image[:300]}), "00" * 32, "not what was signed"),
     ):
