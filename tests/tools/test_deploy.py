@@ -191,9 +191,14 @@ def test_a_source_that_does_not_compile_is_named(pretend: Start, tree: Path) -> 
     assert "firmware/charger/pilot.py, line 1" in done.stderr
 
 
-def test_repl_reaches_the_board(pretend: Start) -> None:
-    command = [sys.executable, "-m", "tools.repl", "--port", pretend("charger").port]
-    done = subprocess.run(
-        [*command, "eval", "6 * 7"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.stdout.strip() == "42", done.stderr
+def test_make_deploys_and_opens_the_repl(pretend: Start) -> None:
+    port = pretend("charger").port
+    make = ["make", "--old-file=.venv/ready", f"PORT={port}"]
+    for target, words in (
+        (["deploy", "BOARD=charger"], "0 removed, 0 unchanged, all verified"),
+        (["repl", "ARGS=eval 42-2"], "40\n"),
+    ):
+        done = subprocess.run(
+            [*make, *target], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert words in done.stdout, done.stderr

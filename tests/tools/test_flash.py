@@ -10,7 +10,7 @@ import pytest
 
 from tests.real_parts import real_part
 from tools import flash
-from tools.board_kinds import KINDS, ToolError
+from tools.board_kinds import KINDS, ROOT, ToolError
 
 ESP32, ESP8266 = KINDS["charger"], KINDS["energy_meter"]
 Loader = Callable[[str], str]
@@ -66,13 +66,14 @@ def test_it_writes_and_reads_back(
     board: str,
     loader: Loader,
     firmware: Callable[[str], Path],
-    capfd: pytest.CaptureFixture[str],
 ) -> None:
     chip = KINDS[board].chip
     file = firmware(chip)
     at = loader(chip)
-    assert flash.main(["--board", board, "--port", at, "--firmware", str(file)]) == 0
-    said = capfd.readouterr().out
+    command = ["make", "--old-file=.venv/ready", "flash", f"BOARD={board}", f"PORT={at}"]
+    command += [f"FIRMWARE={file}", "ERASE=1"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "Flash memory erased" in said
     assert f"Wrote {len(image(chip))} bytes at {KINDS[board].image_at:#010x}" in said
     assert "Verification successful" in said
     assert said.rstrip().endswith("Next: make deploy")

@@ -80,6 +80,26 @@ def test_make_alone_lists_the_targets() -> None:
     assert set(TARGETS) <= set(listed)
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("flash", "flash: no board is named: BOARD=charger"),
+        ("flash BOARD=charger", "flash: no firmware is named: FIRMWARE=file.bin"),
+        ("flash BOARD=charger FIRMWARE=Makefile", "flash: Makefile is not an image for an ESP"),
+        ("deploy BOARD=charger", "deploy: no port is named: PORT=/dev/ttyUSB0"),
+        ("deploy BOARD=energy_meter PORT=/dev/ttyUSB99", "deploy: no board at /dev/ttyUSB99"),
+        ("deploy BOARD=charger CONFIG=none.json", "deploy: cannot read the configuration"),
+        ("repl PORT=/dev/ttyUSB99", "repl: no board at /dev/ttyUSB99"),
+    ],
+)
+def test_make_hands_the_board_tools_what_they_need(line: str, words: str) -> None:
+    # The virtual environment is taken as it is, however new pyproject.toml may be.
+    command = ["make", "--old-file=.venv/ready", *line.split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert words in done.stderr
+
+
 def test_set_up_says_what_it_skips_and_goes_on() -> None:
     env = dict(os.environ, IEVCC_NO_APT="1")
     command = ["tools/setup.sh", "system", "no-such-part"]
