@@ -28,7 +28,7 @@ help: ## this list
 setup: $(READY) ## virtual environment, locked packages, mosquitto where it may be installed
 	@tools/setup.sh system mosquitto
 
-$(READY): requirements-dev.lock pyproject.toml tools/setup.sh tools/umqtt.py
+$(READY): requirements-dev.lock pyproject.toml tools/setup.sh tools/frozen_modules.py
 	@tools/setup.sh environment
 	@touch $@
 
@@ -36,7 +36,7 @@ demo: setup ## the main job, live: broker, manager, a meter, three chargers (ARG
 	@$(BIN)/ievcc demo $(ARGS)
 
 demo-cloud: setup ## two buildings, Kafka, fog workers, PostgreSQL, API and portal (ARGS="--minutes 5")
-	@tools/setup.sh system postgresql
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || tools/setup.sh system postgresql
 	@if command -v java >/dev/null && command -v mvn >/dev/null; then $(PY) -m simulator.kafka; fi
 	@$(BIN)/ievcc demo-cloud $(ARGS)
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Everything `make setup` does: the virtual environment, the locked packages, umqtt.simple, Debian's parts.
+# Everything `make setup` does: the virtual environment, the locked packages, the boards' frozen modules,
+# Debian's parts.
 #
 #   tools/setup.sh environment    .venv from requirements-dev.lock, the project itself, .deps/
 #   tools/setup.sh system NAME... Debian packages, where we may install them; what is missing is said, not fatal
@@ -75,7 +76,7 @@ environment() {
         die "installing the locked packages failed; the lines above say why"
     .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable . ||
         die "installing the project itself failed; the lines above say why"
-    .venv/bin/python -m tools.umqtt || die "without umqtt.simple the simulated boards cannot talk"
+    .venv/bin/python -m tools.frozen_modules || die "without these modules the simulated boards cannot run"
     .venv/bin/python -c 'import micropython_unix' 2>/dev/null ||
         say "no MicroPython for this machine ($(uname -m)): the simulated boards run on CPython with the same shims"
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import umqtt
+from tools.frozen_modules import DEPS, SSD1306, UMQTT, FetchError, FrozenModule
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LOCKS = ("requirements.lock", "requirements-dev.lock")
@@ -131,13 +131,16 @@ def test_set_up_refuses_a_python_it_cannot_use(python: str, words: str, tmp_path
     assert not (tmp_path / ".venv").exists()
 
 
-def test_another_umqtt_than_the_known_one_is_not_unpacked(tmp_path: Path) -> None:
+def test_another_archive_than_the_known_one_is_not_unpacked(tmp_path: Path) -> None:
     archive = tmp_path / "micropython-umqtt.simple-1.3.4.tar.gz"
     archive.write_bytes(b"something else")
-    with pytest.raises(umqtt.FetchError, match="SHA-256"):
-        umqtt.unpack(archive, tmp_path)
+    with pytest.raises(FetchError, match="SHA-256"):
+        UMQTT.unpack(archive, tmp_path)
     assert not (tmp_path / "umqtt").exists()
 
 
-def test_umqtt_is_there_after_set_up() -> None:
-    assert b"class MQTTClient" in (umqtt.DEPS / "umqtt" / "simple.py").read_bytes()
+@pytest.mark.parametrize(
+    ("module", "holds"), [(UMQTT, "class MQTTClient"), (SSD1306, "class SSD1306_I2C")]
+)
+def test_frozen_modules_are_there_after_set_up(module: FrozenModule, holds: str) -> None:
+    assert holds in (DEPS / module.path).read_text()
