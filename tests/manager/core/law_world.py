@@ -20,6 +20,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from firmware.charger.lease import LeaseHolder
@@ -157,6 +158,7 @@ class World:
         if not self.manager_up:
             return
         raised: set[str] = set()
+        again: set[str] = set()  # no more than before, but what it had may be over
         self.site, commands = decide(self.site, event, self.now + self.clock)
         for command in commands:
             if not isinstance(command, Send):
@@ -168,6 +170,8 @@ class World:
                 limit = message["limit_a"]
                 if limit > self.granted.get(command.device, 0):
                     raised.add(command.device)
+                elif limit > self.boards[command.device].pilot_a:
+                    again.add(command.device)
                 self.granted[command.device] = limit
                 self.say(f"manager -> {command.device}: lease {message['lease']}: {limit} A")
             elif (
@@ -175,19 +179,18 @@ class World:
             ):
                 board = self.boards.get(command.device)
                 if board is not None:
-                    self.at(100, lambda b=board: self.hello(b))  # type: ignore[misc]
+                    self.at(100, partial(self.hello, board))
                 else:
                     self.at(100, self.meter_hello)
                 continue
-            self.carry(
-                self.is_cut(command.device), lambda m=message, d=command.device: self.down(d, m)
-            )  # type: ignore[misc]
-        if raised:
+            self.carry(self.is_cut(command.device), partial(self.down, command.device, message))
+        if raised or again:
             room = self.room_known()
-            for name in raised:
+            for name in [*again, *raised]:
                 for f in self.site.above(self.boards[name].feeder):
                     for p in self.boards[name].phases:
-                        self.basis[f, p] = room[f, p]
+                        old = self.basis.get((f, p), 0) if name in again else 0
+                        self.basis[f, p] = max(old, room[f, p])
 
     def room_known(self) -> dict[tuple[str, int], int]:
         room = {}
@@ -360,7 +363,7 @@ class World:
             for b in self.boards.values() if r.random() < 0.3 else [board]:
                 b.cut_off = True
                 self.say(f"{b.name}: cut off")
-                self.at(r.randint(1000, 25_000), lambda b=b: self.joined(b))  # type: ignore[misc]
+                self.at(r.randint(1000, 25_000), partial(self.joined, b))
         elif what < 0.82:
             self.meter_up = False
             self.at(r.randint(1000, 20_000), lambda: setattr(self, "meter_up", True))
@@ -416,9 +419,9 @@ class World:
         self.at(0, self.tick)
         for b in self.boards.values():
             b.plugged = self.r.random() < 0.7
-            self.at(200, lambda b=b: self.hello(b))  # type: ignore[misc]
-            self.at(300, lambda b=b: self.heartbeat(b))  # type: ignore[misc]
-            self.at(400, lambda b=b: self.load(b))  # type: ignore[misc]
+            self.at(200, partial(self.hello, b))
+            self.at(300, partial(self.heartbeat, b))
+            self.at(400, partial(self.load, b))
         self.at(self.r.randint(500, 8000), self.trouble)
         while self.queue and self.now < seconds * 1000:
             self.now, _, _, call = heapq.heappop(self.queue)
