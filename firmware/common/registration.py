@@ -11,6 +11,7 @@ except ImportError:
 
 _FIRST_MS = 2000
 _LAST_MS = 30_000
+_ALONE_MS = 5000
 
 
 class Registration:
@@ -23,6 +24,14 @@ class Registration:
         self._wait_ms = _FIRST_MS
         self.accepted = False
         self.words = ""
+        self._first: int | None = None  # ticks of the first announcement on this connection
+        self._answered = False
+
+    def alone(self, now_ms: int) -> bool:
+        """Is there no manager here? Announced on this connection, and nobody has said anything."""
+        if self._answered or self._first is None:
+            return False
+        return bool(ticks_diff(now_ms, self._first) >= _ALONE_MS)
 
     def due(self, session: int, now_ms: int) -> bool:
         """Is it time to announce on this connection (numbered from 1; 0 is none)?"""
@@ -35,6 +44,8 @@ class Registration:
 
     def _again(self) -> None:
         self.accepted = False
+        self._first = None
+        self._answered = False
         self._sent = None
         self._wait_ms = _FIRST_MS
 
@@ -44,16 +55,21 @@ class Registration:
             self._wait_ms = min(_LAST_MS, 2 * self._wait_ms)
         self._sent = now_ms
         if seq:
+            if self._first is None:
+                self._first = now_ms
             self._seqs = self._seqs[-3:] + [seq]
 
     def reply(self, message: "dict[str, Any]") -> None:
         """The manager answered something: the announcement, or a message from a device it does not
         know."""
+        self._answered = True
         if message["re_seq"] in self._seqs:
             self.words = message["words"]
             self.accepted = message["result"] == protocol.OK
-        elif message["result"] == protocol.UNKNOWN_DEVICE and self.accepted:
-            self._again()
+        elif message["result"] == protocol.UNKNOWN_DEVICE:
+            if self.accepted:
+                self._again()
+            self._wait_ms = _FIRST_MS  # a manager has just come: it need not wait half a minute
 
     def dismissed(self, now_ms: int) -> None:
         """The manager sent this device away: come back, but not at once."""

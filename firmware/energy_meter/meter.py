@@ -167,8 +167,10 @@ class Meter:
         return False
 
     def _publish_load(self, now_ms: int) -> None:
+        """To the manager that has taken this meter in; where none answers, to the chargers that
+        listen to <counter>/up and decide for themselves."""
         phases = self.phases
-        if not self.registration.accepted:
+        if not (self.registration.accepted or self.registration.alone(now_ms)):
             return
         for p in phases:
             # Every phase must have been read anew: an old value never travels with a new one

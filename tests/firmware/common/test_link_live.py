@@ -36,7 +36,7 @@ wlan.active(True)
 wlan.connect("home", "x")
 while not wlan.isconnected():
     time.sleep_ms(20)
-link = Link(Config(), 1, "aa", limit_ms=%d)
+link = Link(Config(), 1, "aa", limit_ms=%d%s)
 slowest = sent = heard = 0
 began = time.ticks_ms()
 STATUS = {"code": protocol.COUNTER_STATUS, "state": "ok", "faults": [], "rejected": 0, "uptime_s": 0}
@@ -64,6 +64,7 @@ while True:
             "fault": link.fault, "ms": time.ticks_diff(told, began)}))
     timed(link.wait, 20)
 """
+FOLLOWING = ", follow=(('m2', bytes(16)),)"
 PUBLISH = "sent += 1 if timed(link.publish, STATUS) else 0"
 
 
@@ -86,7 +87,9 @@ class Bench:
 
 
 @contextlib.asynccontextmanager
-async def running(tmp_path: Path, port: int, each_round: str = "pass") -> AsyncIterator[Bench]:
+async def running(
+    tmp_path: Path, port: int, each_round: str = "pass", extra: str = ""
+) -> AsyncIterator[Bench]:
     settings = {
         "id": "m1",
         "key": KEY.hex(),
@@ -94,7 +97,7 @@ async def running(tmp_path: Path, port: int, each_round: str = "pass") -> AsyncI
         "broker_port": port,
         "keepalive_s": 5,
     }
-    program = PROGRAM % (LIMIT_MS, each_round)
+    program = PROGRAM % (LIMIT_MS, extra, each_round)
     board = Board("energy_meter", settings, tmp_path / "flash", main=program)
     await board.start()
     try:
@@ -248,6 +251,28 @@ def test_a_dead_broker_is_noticed_and_no_call_hangs(tmp_path: Path) -> None:
                         os.kill(broker.child.pid, signal.SIGCONT)
                     await bench.until(lambda t: t["connected"], 15)
                     assert bench.told["slowest"] < LIMIT_MS + 300
+
+    asyncio.run(run())
+
+
+def test_a_charger_hears_the_meter_it_follows_and_nobody_else(tmp_path: Path) -> None:
+    async def run() -> None:
+        with a_broker(tmp_path) as broker, contextlib.closing(Other(broker.port)) as other:
+            async with running(tmp_path, broker.port, "pass", FOLLOWING) as bench:
+                await bench.until(lambda t: t["connected"])
+                load = {
+                    "code": protocol.COUNTER_LOAD, "current_ma": [1], "voltage_dv": [2300],
+                    "power_w": [0], "energy_wh": [0], "age_ms": 0,
+                }  # fmt: skip
+                meter = protocol.Sender(bytes(16), 3)
+                for topic, sender in (
+                    ("ievcc/home/m2/up", protocol.Sender(KEY, 3)),  # somebody else's key
+                    ("ievcc/home/m3/up", meter),  # somebody else
+                    ("ievcc/home/m2/up", meter),
+                ):
+                    other.client.publish(topic, sender.seal(topic, load), 1)
+                await bench.until(lambda t: t["heard"] == 1)
+                assert bench.told["rejected"] == 1
 
     asyncio.run(run())
 

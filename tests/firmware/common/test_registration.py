@@ -62,3 +62,24 @@ def test_who_was_sent_away_waits_before_it_comes_back():
     r.dismissed(1000)
     assert not r.due(1, 30_999)
     assert r.due(1, 31_000)
+
+
+def test_alone_is_who_announced_and_was_answered_by_nobody():
+    r = Registration()
+    assert r.due(1, 0)
+    assert not r.alone(60_000)
+    r.sent(5, 0)
+    assert not r.alone(4999)
+    assert r.alone(5000)
+    # A manager comes: it does not know who publishes here, and is told within two seconds.
+    r.sent(6, 62_000)
+    r.reply(answer(9, protocol.UNKNOWN_DEVICE))
+    assert not r.alone(63_000)
+    assert r.due(1, 64_000)
+    r.sent(10, 64_000)
+    r.reply(answer(10, protocol.FULL))
+    assert not r.alone(99_000)
+    # Another connection: everything is open again.
+    assert r.due(2, 100_000)
+    r.sent(11, 100_000)
+    assert r.alone(105_000)

@@ -170,6 +170,7 @@ async def meter(
     *,
     paced: bool = True,
     kind: type[Board] = Board,
+    chip: str | None = None,
     **settings: Any,
 ) -> AsyncIterator[Rig]:
     """A meter that runs; everything ends with the block."""
@@ -184,7 +185,7 @@ async def meter(
         line = Line(pzems, paced=paced)
         config = {**SETTINGS, "broker_port": broker.port, "phases": len(pzems), **settings}
         flash = tmp_path / "flash"
-        board = kind("energy_meter", config, flash, uart=line.open())
+        board = kind("energy_meter", config, flash, uart=line.open(), chip=chip)
         ends.callback(line.close)
         await board.start()
         try:

@@ -143,14 +143,31 @@ def test_a_manager_that_forgot_the_meter_is_told_again(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_nothing_is_measured_for_a_manager_that_does_not_want_it(tmp_path: Path) -> None:
+def test_a_manager_that_refuses_hears_no_readings(tmp_path: Path) -> None:
     async def run() -> None:
         async with meter(tmp_path) as rig:
             rig.manager.answers = False
-            await rig.until(lambda: len(rig.manager.of(protocol.NEW_COUNTER)) >= 2)
-            assert rig.loads == []
-            rig.manager.answers = True
+            for _ in range(3):
+                rig.manager.messages.clear()
+                await rig.until(lambda: rig.manager.of(protocol.NEW_COUNTER))
+                rig.manager.reply(protocol.FULL, "Max registered counters achieved")
+                assert rig.loads == []
+
+    asyncio.run(run())
+
+
+def test_without_a_manager_it_broadcasts_for_chargers_that_decide_themselves(
+    tmp_path: Path,
+) -> None:
+    async def run() -> None:
+        async with meter(tmp_path) as rig:
+            rig.manager.answers = False
             await rig.until(lambda: rig.loads)
+            assert rig.loads[0]["current_ma"] == [3000]
+            # A manager comes after all.
+            rig.manager.answers = True
+            rig.manager.reply(protocol.UNKNOWN_DEVICE, "not known here")
+            await rig.until(lambda: rig.statuses)
 
     asyncio.run(run())
 
@@ -231,6 +248,54 @@ def test_settings_over_the_network(tmp_path: Path) -> None:
             assert new["boot"] == 2
 
     asyncio.run(run())
+
+
+def test_the_same_firmware_on_an_esp32(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with meter(tmp_path, chip="esp32") as rig:
+            await rig.until(lambda: rig.loads and rig.statuses[-1:])
+            assert rig.loads[0]["current_ma"] == [3000]
+            assert not rig.board.resets
+
+    asyncio.run(run())
+
+
+def test_on_the_other_two_pins(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with meter(tmp_path, uart_swap=1) as rig:
+            await rig.until(lambda: rig.loads)
+
+    asyncio.run(run())
+
+
+def test_a_broker_with_a_name_is_looked_up_within_limits(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with meter(tmp_path, broker_host="broker.lan") as rig:
+            # For a while there is no name server at all.
+            await asyncio.sleep(7)
+            assert not rig.board.resets
+            loop = asyncio.get_running_loop()
+            transport, _ = await loop.create_datagram_endpoint(
+                NameServer, ("127.0.0.1", rig.board.ports[53])
+            )
+            await rig.until(lambda: rig.loads, 25)
+            transport.close()
+            assert not rig.board.resets
+
+    asyncio.run(run())
+
+
+class NameServer(asyncio.DatagramProtocol):
+    """Knows one name: broker.lan is 127.0.0.1."""
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        if b"\x06broker\x03lan\x00" in data:
+            answer = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x7f\x00\x00\x01"
+            head = data[:2] + b"\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00"
+            self._transport.sendto(head + data[12:] + answer, addr)
 
 
 def test_garbage_on_its_topic_changes_nothing(tmp_path: Path) -> None:
