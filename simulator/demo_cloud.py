@@ -89,23 +89,23 @@ def _people(db: psycopg.Connection, password: str) -> None:
             {"role": role, "site": SITES[0], "login": login},
         )
     db.execute(
+        "INSERT INTO device (site_id, name, kind, person_id) SELECT s.id, 'Charger-1', 'charger',"
+        " p.id"
+        " FROM site s, person p WHERE s.name = %s AND p.login = %s",
+        (SITES[0], PEOPLE[0][0]),
+    )
+    db.execute(
         "INSERT INTO tariff (site_id, name, from_at, per_kwh, per_session)"
         " SELECT id, 'standard', '2020-01-01', 2200, 0 FROM site"
     )
 
 
 def _watch(db: psycopg.Connection, told: list[int], minutes: float) -> None:
-    """A line every two seconds; the tenant's charger is given to her as soon as it is known."""
+    """A line every two seconds."""
     ends = time.monotonic() + minutes * 60 if minutes else float("inf")
     was, at = 0, time.monotonic()
     while not told and time.monotonic() < ends:
         time.sleep(2)
-        db.execute(
-            "UPDATE device SET person_id = p.id FROM person p, site s WHERE p.login = %s AND s.id"
-            " = device.site_id"
-            " AND s.name = %s AND device.name = 'Charger-1' AND device.person_id IS NULL",
-            (PEOPLE[0][0], SITES[0]),
-        )
         row = db.execute(
             "SELECT (SELECT coalesce(sum(n), 0) FROM quarter)::bigint, (SELECT count(*) FROM"
             " record)"

@@ -141,16 +141,19 @@ class Sink:
         if facts.doubtful:
             batch.settle(facts, self._stored(facts.doubtful), self.registry.states())
         with self.db.cursor() as cursor:
-            for partition, (before, after) in ends.items():
-                cursor.execute(
-                    "UPDATE kafka_offset SET next = %s WHERE topic = %s AND partition = %s AND"
-                    " next = %s",
-                    (after, self.topic, partition, before),
-                )
-                if cursor.rowcount != 1:
-                    raise Fenced(f"partition {partition} of {self.topic} is no longer at {before}")
             self._write(cursor, facts)
+        for partition, (before, after) in ends.items():
+            self.pass_over(partition, before, after)
         return facts
+
+    def pass_over(self, partition: int, before: int, after: int) -> None:
+        """Say that a partition is read up to `after`; Fenced if it no longer stands at `before`."""
+        done = self.db.execute(
+            "UPDATE kafka_offset SET next = %s WHERE topic = %s AND partition = %s AND next = %s",
+            (after, self.topic, partition, before),
+        )
+        if done.rowcount != 1:
+            raise Fenced(f"partition {partition} of {self.topic} is no longer at {before}")
 
     def forget(self) -> None:
         """After a failed batch or a lost partition."""

@@ -27,7 +27,7 @@ from confluent_kafka import (
 
 from datahub.cloud import ingest
 from datahub.fog import deadletter, record, topics
-from datahub.fog.batch import Message
+from datahub.fog.batch import DeadLetter, Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,9 +150,33 @@ class Worker:
         for i, message in enumerate(messages):
             size += len(message.value)
             if size >= BATCH_BYTES or i == len(messages) - 1:
-                taken += self._store(sink, messages[start : i + 1])
+                taken += self._store_or_bury(sink, messages[start : i + 1])
                 start, size = i + 1, 0
         return taken
+
+    def _store_or_bury(self, sink: ingest.Sink, messages: list[Message]) -> int:
+        """As `_store`; what the database itself refuses is found and buried, the rest is
+        stored.
+        """
+        try:
+            return self._store(sink, messages)
+        except (psycopg.DataError, psycopg.IntegrityError) as e:
+            sink.db.rollback()
+            sink.forget()
+            if len(messages) > 1:
+                half = len(messages) // 2
+                return self._store_or_bury(sink, messages[:half]) + self._store_or_bury(
+                    sink, messages[half:]
+                )
+            message = messages[0]
+            log.exception("a parcel is refused by the database")
+            deadletter.bury(self._dead, [DeadLetter(message, "database", str(e))])
+            at = self._at[message.partition]
+            sink.pass_over(message.partition, at, message.offset + 1)
+            sink.db.commit()
+            self._at[message.partition] = message.offset + 1
+            self.counts.dead += 1
+            return 0
 
     def _store(self, sink: ingest.Sink, messages: list[Message]) -> int:
         """One transaction. Returns how many records were taken."""

@@ -114,11 +114,13 @@ def test_an_operator_sees_feeders_flexibility_and_alarms(
     page: Page, url: str, cloud: Cloud
 ) -> None:
     cloud.do("UPDATE feeder SET limit_w = 8000")
+    cloud.do("UPDATE quarter SET at = at - interval '1 hour'")
     enter(page, url, "grid")
     row = page.locator("#feeders tr", has_text="F1")
     expect(row).to_contain_text("7.4")
     expect(row).to_contain_text("14.7")
     expect(page.get_by_role("alert")).to_contain_text("92 %")
+    expect(page.locator(".plot canvas")).to_have_count(1)
     expect(page.locator("#feeders")).not_to_contain_text("F9")
 
 

@@ -134,3 +134,24 @@ def test_a_worker_taken_by_surprise_leaves_nothing_half_done(
         (300, 300, 299)
     ]
     assert cloud.ask("SELECT sum(n), sum(energy_wh) FROM minute") == [(300, 299)]
+
+
+def test_a_parcel_the_database_refuses_is_buried_and_its_neighbours_are_stored(
+    kafka: Kafka, cloud: Cloud, site: str
+) -> None:
+    """Here: what is known of a device was lost, so that a record looks new that is stored
+    already.
+    """
+    now = int(time.time() * 1000)
+    with running(kafka, cloud, site):
+        send(kafka.servers, site, [load("meter-1", i, now + i, i) for i in range(1, 4)])
+        wait_for(cloud, "SELECT count(*) FROM reading", 3)
+    cloud.do("DELETE FROM device_state")
+    for device, seq in (("meter-2", 1), ("meter-1", 2), ("meter-3", 1)):
+        send(kafka.servers, site, [load(device, seq, now + seq, seq)])
+    with running(kafka, cloud, site) as worker:
+        wait_for(cloud, "SELECT count(*) FROM reading", 5)
+        wait_for(cloud, "SELECT sum(next) >= 4 FROM kafka_offset", True)
+    assert worker.counts.dead == 1
+    found = [x for x, _ in letters(kafka.servers, f"look-{site}") if x.reason == "database"]
+    assert [site in x.value.decode() for x in found] == [True]

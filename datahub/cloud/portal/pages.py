@@ -264,7 +264,7 @@ def administrator(
         tariffs = _rows(db, "SELECT * FROM tariff WHERE site_id = %s ORDER BY from_at", (site,))
         events = _rows(
             db,
-            "SELECT r.at, r.kind, r.fields FROM record r JOIN device d ON d.id = r.device_id"
+            "SELECT r.at, r.kind, r.fields, d.name AS device FROM record r JOIN device d ON d.id = r.device_id"
             " WHERE d.site_id = %s AND r.kind IN ('event', 'fault') AND r.at > %s"
             " ORDER BY r.at DESC LIMIT 20",
             (site, now - timedelta(days=7)),
@@ -346,16 +346,15 @@ def operator(request: Request, person: Visitor, doors: TheDoors) -> HTMLResponse
     with doors.seen_by(person.id) as db:
         feeders = _rows(
             db,
-            "SELECT f.id, f.name, r.name AS region, f.limit_w, count(s.id) AS sites FROM feeder f"
-            " JOIN region r ON r.id = f.region_id LEFT JOIN site s ON s.feeder_id = f.id"
-            " GROUP BY f.id, r.name ORDER BY r.name, f.name",
+            "SELECT f.id, f.name, r.name AS region, f.limit_w, (SELECT count(*) FROM site s"
+            " WHERE s.feeder_id = f.id) AS sites, coalesce(n.grid_w, 0)::bigint AS grid_w,"
+            " coalesce(n.charging_w, 0)::bigint AS flexible_w FROM feeder f"
+            " JOIN region r ON r.id = f.region_id LEFT JOIN grid_now n ON n.feeder_id = f.id"
+            " ORDER BY r.name, f.name",
         )
-        load = measurements.grid_rows(db, now - timedelta(hours=24), now)
-    newest: dict[int, dict[str, Any]] = {row["id"]: row for row in load}
+        load = measurements.grid_rows(db, now - timedelta(hours=24), now - timedelta(minutes=15))
     for feeder in feeders:
-        last = newest.get(feeder["id"], {"grid_w": 0, "flexible_w": 0})
-        feeder["grid_w"], feeder["flexible_w"] = last["grid_w"], last["flexible_w"]
-        feeder["used"] = 100 * last["grid_w"] // feeder["limit_w"]
+        feeder["used"] = 100 * feeder["grid_w"] // feeder["limit_w"]
     alarms = [f for f in feeders if f["used"] >= 90]
     times = sorted({row["at"] for row in load})
     total = [

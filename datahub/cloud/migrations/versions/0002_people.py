@@ -205,9 +205,17 @@ CREATE VIEW grid_load WITH (security_barrier) AS
   FROM feeder f JOIN site s ON s.feeder_id = f.id JOIN device d ON d.site_id = s.id JOIN quarter q ON q.device_id = d.id
   WHERE f.id IN (SELECT my_feeders())
   GROUP BY f.id, s.id, q.at;
+CREATE VIEW grid_now WITH (security_barrier) AS
+  SELECT f.id AS feeder_id, sum(m.power_w) FILTER (WHERE d.role = 'grid') AS grid_w,
+         sum(m.power_w) FILTER (WHERE d.kind = 'charger') AS charging_w
+  FROM feeder f JOIN site s ON s.feeder_id = f.id JOIN device d ON d.site_id = s.id JOIN LATERAL (
+    SELECT power_sum_w / n AS power_w FROM minute WHERE device_id = d.id AND n > 0 AND at > now() - interval '3 minutes'
+    ORDER BY at DESC LIMIT 1) m ON true
+  WHERE f.id IN (SELECT my_feeders())
+  GROUP BY f.id;
 
 GRANT SELECT ON region, feeder, site, device, device_state, reading, record, minute, quarter, gap, session, membership,
-  card, tariff, tariff_band, bill, wish, grid_load TO ievcc_api;
+  card, tariff, tariff_band, bill, wish, grid_load, grid_now TO ievcc_api;
 GRANT SELECT (id, login, name, active) ON person TO ievcc_api;
 GRANT INSERT ON membership, card, tariff, tariff_band, bill, wish TO ievcc_api;
 GRANT DELETE ON membership TO ievcc_api;
