@@ -102,7 +102,9 @@ class Record:
         self.house = [Line([0], [0]) for _ in range(phases)]
         self.total = [Line([0], [0]) for _ in range(phases)]
         self.bays = {c.name: Bay() for c in scenario.chargers}
-        self.happenings = [Happening(m.at_ms, "moment", m.label, "", m.text) for m in scenario.marks]
+        self.happenings = [
+            Happening(m.at_ms, "moment", m.label, "", m.text) for m in scenario.marks
+        ]
         self.accounts = [Account(scenario.breaker, scenario.limit_a * 1000) for _ in range(phases)]
         self.tripped_ms: int | None = None
         self.messages = 0
