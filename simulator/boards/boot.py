@@ -56,6 +56,8 @@ import threads  # noqa: E402
 import wiring  # noqa: E402
 
 sys.modules["_thread"] = threads
+import ssl  # noqa: E402, F401 - while nothing frozen of that name is before it
+
 import machine  # noqa: E402
 
 # Frozen modules come before /lib on a board, and a ROM partition after it.

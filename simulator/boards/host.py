@@ -15,6 +15,7 @@ if ON_MICROPYTHON:
 
     import _thread as threads
 
+    import tls
     import uos as os
     import uselect as select
     import usocket as socket
@@ -55,11 +56,36 @@ if ON_MICROPYTHON:
         family, ip, port = socket.sockaddr(sockaddr)[:3]
         return socket.inet_ntop(family, ip), port
 
+    open_board = open
+
+    def verify_mode(mode):
+        """As the context wants it."""
+        return mode
+
+    def load_cert_chain(context, cert, key):
+        """Bytes, as the boards take them."""
+        context.load_cert_chain(cert, key)
+
+    def load_verify_locations(context, data):
+        """Bytes of one certificate."""
+        context.load_verify_locations(data)
+
+    def tls_read(file, size):
+        """Bytes, None if none are there yet."""
+        return file.read(size)
+
+    def tls_write(file, data):
+        """How many went, None if none could."""
+        return file.write(data)
+
+
 else:
     import _thread as threads  # noqa: F401
     import os
     import select  # noqa: F401
     import socket
+    import ssl as tls
+    import tempfile
     import time
     import traceback  # noqa: F401 - for board_sys
 
@@ -118,3 +144,45 @@ else:
     def host_port(sockaddr):
         """An address as the boards give it: (host, port)."""
         return sockaddr[:2]
+
+    def open_board(path, mode):
+        """A file of the board."""
+        return open((getenv("BOARD_ROOT") or "") + path if path.startswith("/") else path, mode)
+
+    def verify_mode(mode):
+        """As the context wants it."""
+        return tls.VerifyMode(mode)
+
+    def _pem(data, name):
+        text = data if isinstance(data, bytes) else data.encode()
+        if text.startswith(b"-----"):
+            return text
+        import base64
+
+        body = base64.encodebytes(text)
+        return b"-----BEGIN " + name + b"-----\n" + body + b"-----END " + name + b"-----\n"
+
+    def load_cert_chain(context, cert, key):
+        """CPython wants it in files."""
+        with tempfile.NamedTemporaryFile() as f:
+            f.write(_pem(cert, b"CERTIFICATE") + _pem(key, b"PRIVATE KEY"))
+            f.flush()
+            context.load_cert_chain(f.name)
+
+    def load_verify_locations(context, data):
+        """Bytes of one certificate."""
+        context.load_verify_locations(cadata=_pem(data, b"CERTIFICATE").decode())
+
+    def tls_read(file, size):
+        """Bytes, None if none are there yet."""
+        try:
+            return file.recv(size)
+        except (tls.SSLWantReadError, tls.SSLWantWriteError):
+            return None
+
+    def tls_write(file, data):
+        """How many went, None if none could."""
+        try:
+            return file.send(data)
+        except (tls.SSLWantReadError, tls.SSLWantWriteError):
+            return None

@@ -139,7 +139,7 @@ def wait_until(board_us):
             poller = _poller()
             # In slices: a garbage collection in another thread interrupts poll(), which would
             # begin anew.
-            poller.poll(min(left // 1000, 50 if threaded else 1000))
+            poller.poll(min(left // 1000, 5 if threaded else 1000))
             _pollers.append(poller)
         take_turn()
         look()

@@ -117,7 +117,7 @@ class RunningBoard:
         until(lambda: len(self.lines) > before, 5, "an answer to get")
         return self.lines[-1]
 
-    def said(self, words: str, s: float = 10) -> str:
+    def said(self, words: str, s: float = 30) -> str:
         """The first line printed that has these words in it."""
         end = time.monotonic() + s
         while time.monotonic() < end:
