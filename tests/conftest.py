@@ -1,8 +1,22 @@
 """Fixtures for all tests: the real parts."""
 
+from collections.abc import Generator
+
 import pytest
 
-from tests.real_parts import real_part
+from tests.real_parts import real_part, required
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where real parts are required nothing is skipped, whoever skips it and however."""
+    report = yield
+    if required() and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where real parts are required: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(scope="session")
