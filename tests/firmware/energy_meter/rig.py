@@ -171,6 +171,7 @@ async def meter(
     paced: bool = True,
     kind: type[Board] = Board,
     chip: str | None = None,
+    cpython: bool = False,
     **settings: Any,
 ) -> AsyncIterator[Rig]:
     """A meter that runs; everything ends with the block."""
@@ -185,7 +186,7 @@ async def meter(
         line = Line(pzems, paced=paced)
         config = {**SETTINGS, "broker_port": broker.port, "phases": len(pzems), **settings}
         flash = tmp_path / "flash"
-        board = kind("energy_meter", config, flash, uart=line.open(), chip=chip)
+        board = kind("energy_meter", config, flash, uart=line.open(), chip=chip, cpython=cpython)
         ends.callback(line.close)
         await board.start()
         try:

@@ -41,6 +41,10 @@ def test_announces_measures_and_says_how_it_is(tmp_path: Path) -> None:
             await rig.until(lambda: rig.statuses[-1]["state"] == "ok")
             assert rig.manager.states == ["online"]
             assert rig.manager.bad == []
+            # Implausible is marked, not hidden: more watts than volts times amperes.
+            rig.line.pzems[0].set(power_dw=90_000)
+            await rig.until(lambda: rig.loads[-1]["power_w"] == [9000])
+            assert rig.loads[-1]["suspect"] == 1
 
     asyncio.run(run())
 
@@ -256,6 +260,17 @@ def test_the_same_firmware_on_an_esp32(tmp_path: Path) -> None:
             await rig.until(lambda: rig.loads and rig.statuses[-1:])
             assert rig.loads[0]["current_ma"] == [3000]
             assert not rig.board.resets
+
+    asyncio.run(run())
+
+
+def test_on_a_computer_without_micropython(tmp_path: Path) -> None:
+    """The same files on CPython with the same shims."""
+
+    async def run() -> None:
+        async with meter(tmp_path, cpython=True) as rig:
+            await rig.until(lambda: rig.loads)
+            assert rig.loads[0]["current_ma"] == [3000]
 
     asyncio.run(run())
 
