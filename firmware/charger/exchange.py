@@ -64,6 +64,8 @@ class Report:
         self.meter_lost = False
         self.high_mv = 0
         self.low_mv = 0
+        self.rail_high_mv = 0  # what the ADC itself said with the line at +12 V in the start's self-test, no car there
+        self.rail_low_mv = 0  # and at -12 V
         self.temperature_c = -273
         self.worst_ms = 0  # longest time between two steps since start
         self.taps = 0  # raised when a card was laid on the reader
@@ -90,6 +92,8 @@ class Report:
         self.meter_lost = o.meter_lost
         self.high_mv = o.high_mv
         self.low_mv = o.low_mv
+        self.rail_high_mv = o.rail_high_mv
+        self.rail_low_mv = o.rail_low_mv
         self.temperature_c = o.temperature_c
         self.worst_ms = o.worst_ms
         self.taps = o.taps

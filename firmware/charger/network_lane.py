@@ -338,6 +338,17 @@ class NetworkLane:
             self.attendant.stop()
         elif command == "reset":
             self._restarting = True
+        elif command == "self_test":
+            if message.get("argument", "") == "calibrate":
+                self._calibrate()
+            # The whole test is made at every start, and only there: with the line steady and nobody under load.
+            self._restarting = True
+
+    def _calibrate(self) -> None:
+        """Keep what the ADC said of both rails at the start's self-test, which it makes only without a car."""
+        r = self._report
+        if not r.plugged and r.rail_high_mv and r.rail_low_mv:
+            self._config.change({"pilot_high_mv": r.rail_high_mv, "pilot_low_mv": r.rail_low_mv})
 
     def _update(self, message: "dict[str, Any]") -> None:
         if message["code"] == protocol.UPDATE_OFFER and self._report.contactor:

@@ -11,7 +11,7 @@ from firmware.charger.clock import Clock
 from firmware.charger.evse import Evse, Inputs, Settings
 from firmware.charger.exchange import Exchange, Orders, Report
 from firmware.charger.own_meter import OwnMeter
-from firmware.charger.pilot import Pilot
+from firmware.charger.pilot import STEADY_HIGH, STEADY_LOW, Pilot
 from firmware.common.ticks import sleep_ms, ticks_ms
 
 try:
@@ -86,6 +86,8 @@ class SafetyLane:
             i.high_mv = self._pilot.high_mv
             i.low_mv = self._pilot.low_mv
             i.diode = self._pilot.diode
+            if not self._booted:
+                self._rails(samples[len(samples) // 2])
         i.rcm = board.rcm() or (board.tripped and not evse.test.testing_rcm)
         i.pe = board.pe()
         i.mains = board.mains() if evse.settings.mains_sense else None
@@ -117,6 +119,14 @@ class SafetyLane:
         if not self._booted and out.why != "self_test":
             self._booted = True
             board.watchdog(WATCHDOG_MS)
+
+    def _rails(self, node_mv: int) -> None:
+        """Remember what the ADC says of both rails while the self-test holds the line steady and no car is there."""
+        r = self._report
+        if self._inputs.letter == "A" and self.evse.out.duty == STEADY_HIGH:
+            r.rail_high_mv = node_mv
+        elif self.evse.out.duty == STEADY_LOW and self._inputs.low_mv < -10_000:
+            r.rail_low_mv = node_mv
 
     def _read_meter(self, i: Inputs, now: int) -> None:
         meter = self._meter

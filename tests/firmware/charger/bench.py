@@ -125,6 +125,17 @@ class Bench:
         file = self.folder / f"{self.path.stem}.log"
         return file.read_text() if file.exists() else ""
 
+    def waited_ms(self) -> float:
+        """How long the computer has let the board's processes wait for a processor since they started."""
+        total = 0
+        todo = [self.child.pid]
+        while todo:
+            for task in Path(f"/proc/{todo.pop()}/task").glob("*"):
+                with contextlib.suppress(OSError):
+                    total += int((task / "schedstat").read_text().split()[1])
+                    todo += [int(pid) for pid in (task / "children").read_text().split()]
+        return total / 1e6
+
     def charge(self) -> None:
         """Plug in, be ready, and have power."""
         self.put(ev="B")

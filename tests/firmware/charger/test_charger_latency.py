@@ -2,10 +2,12 @@
 with the network well, and with the network lane hanging in every way it can.
 
 The clock runs three times as fast as the world's where nothing outside the board takes part: each trial is then over
-sooner, and what the computer under it costs counts three times.
+sooner, and what the computer under it costs counts three times. A trial during which the computer let the board's
+processes wait for a processor, which no ESP32 ever does, says nothing about the board: it is made again.
 """
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,29 @@ def worst(record_property, name: str, stuck: str, values: list[int], limit_ms: i
     assert values[-1] <= limit_ms, values
 
 
+class Undisturbed:
+    """Gives trial after trial until enough of them were left alone by the computer."""
+
+    def __init__(self, bench: Bench, trials: int, most_ms: float) -> None:
+        self.bench, self.trials, self.most_ms = bench, trials, most_ms
+        self.took: list[int] = []
+        self.made = 0
+
+    def __iter__(self) -> Iterator[int]:
+        while len(self.took) < self.trials:
+            self.made += 1
+            if self.made > 5 * self.trials:
+                pytest.skip(f"this computer is too busy to measure: {len(self.took)} of {self.made} trials were left alone")
+            yield self.made
+
+    def begin(self) -> None:
+        self._waited = self.bench.waited_ms()
+
+    def end(self, ms: int) -> None:
+        if self.bench.waited_ms() - self._waited <= self.most_ms:
+            self.took.append(ms)
+
+
 def stuck_bench(folder: Path, port: int, stuck: str) -> Bench:
     """A charger on a fixed current whose network lane hangs."""
     bench = Bench(folder, speed=SPEED, mode="manual", manual_a=16, broker_host="localhost", broker_port=port)
@@ -50,16 +75,17 @@ def leaves_c(folder: Path, record_property, stuck: str, trials: int) -> None:
     broker = brokers.start(folder / "broker", kind="mosquitto")
     bench = stuck_bench(folder, broker.port, stuck)
     try:
-        took = []
-        for k in range(trials):
+        good = Undisturbed(bench, trials, 2)
+        for k in good:
             bench.charge()
             time.sleep(0.02 * (k % 5) + 0.1)
             at = len(bench.lines)
+            good.begin()
             bench.put(ev="AB"[k % 2])
             left = bench.wait(lambda got: got["state"][0] in "AB", since=at)
             opened = bench.wait(lambda got: not got["contactor"], since=at)
-            took.append(opened["t_ms"] - left["t_ms"])
-        worst(record_property, "car leaves C", stuck, took, OPEN_MS)
+            good.end(opened["t_ms"] - left["t_ms"])
+        worst(record_property, "car leaves C", stuck, good.took, OPEN_MS)
         assert bench.line["resets"].get("wdt", 0) == 0
     finally:
         bench.stop()
@@ -70,15 +96,16 @@ def residual(folder: Path, record_property, stuck: str, trials: int) -> None:
     broker = brokers.start(folder / "broker", kind="mosquitto")
     bench = stuck_bench(folder, broker.port, stuck)
     try:
-        took = []
-        for k in range(trials):
+        good = Undisturbed(bench, trials, 1)
+        for k in good:
             bench.charge()
             time.sleep(0.007 * (k % 7) + 0.1)
             at = len(bench.lines)
+            good.begin()
             bench.put(residual_ma={"dc": 30})
             tripped = bench.wait(lambda got: got["rcm"], since=at)
             opened = bench.wait(lambda got: not got["contactor"], since=at)
-            took.append(opened["t_ms"] - tripped["t_ms"])
+            good.end(opened["t_ms"] - tripped["t_ms"])
             # Latched: what the next trial needs is a fresh flash, as after service.
             until(lambda: (bench.flash / "latches.bak").exists())
             at = len(bench.lines)
@@ -91,7 +118,7 @@ def residual(folder: Path, record_property, stuck: str, trials: int) -> None:
             bench.wait(lambda got: got["state"] == "F" and got["running"], since=at)
             at = len(bench.lines)
             bench.wait(lambda got: got["state"] == "A1", since=at)
-        worst(record_property, "residual current", stuck, took, RESIDUAL_MS)
+        worst(record_property, "residual current", stuck, good.took, RESIDUAL_MS)
     finally:
         bench.stop()
         broker.stop()
@@ -102,28 +129,29 @@ def cuts(folder: Path, record_property, trials: int) -> None:
         until(lambda: manager.status["state"] == "A1", 20)
         manager.lease(32)
         bench.charge()
-        took = []
-        for k in range(trials):
+        good = Undisturbed(bench, trials, 5)
+        for k in good:
             high = 32 - k % 5
             number = manager.lease(high)
             bench.wait(lambda got, a=high: got["offer_a"] == a)
             until(lambda n=number: manager.status["lease"] == n)
             time.sleep(0.003 * (k % 11))
+            good.begin()
             began = time.monotonic()
             number = manager.lease(6 + k % 7)
             bench.wait(lambda got, a=6 + k % 7: got["offer_a"] == a)
             # From the manager's publication: the way through the broker is in it.
-            took.append(round((time.monotonic() - began) * 1000))
+            good.end(round((time.monotonic() - began) * 1000))
             until(lambda n=number: manager.status["lease"] == n)
-        worst(record_property, "lease cut", "", took, CUT_MS)
+        worst(record_property, "lease cut", "", good.took, CUT_MS)
 
 
 def lost(folder: Path, record_property, stuck: str, trials: int) -> None:
-    took = []
     with charger(folder, failsafe_a=6, change_ms=0) as (bench, manager):
         until(lambda: manager.status["state"] == "A1", 20)
         bench.charge()
-        for _ in range(trials):
+        good = Undisturbed(bench, trials, 20)
+        for _ in good:
             until(lambda: manager.of(protocol.CHARGER_STATUS)[-1]["state"] == "C2", 30)
             manager.lease(16)
             bench.wait(lambda got: got["offer_a"] == 16)
@@ -136,15 +164,16 @@ def lost(folder: Path, record_property, stuck: str, trials: int) -> None:
             bench.wait(lambda got: got["offer_a"] == 20)
             if stuck:
                 bench.put(net={stuck: 1})
+            good.begin()
             bench.wait(lambda got: got["offer_a"] == 6, 10)
-            took.append(round((time.monotonic() - heard) * 1000) - 1500)
+            good.end(round((time.monotonic() - heard) * 1000) - 1500)
             seen = len(manager.messages)
             bench.put(net=dict.fromkeys(STUCK[1:], 0))
             until(lambda s=seen: len(manager.messages) > s, 30)
-        worst(record_property, "lease lost, after its end", stuck, took, CUT_MS)
+        worst(record_property, "lease lost, after its end", stuck, good.took, CUT_MS)
         # The end counts from when the charger began to send, so it may come before the manager thinks, by as long as the
         # message was under way: after a hang by as long as that took to clear.
-        assert stuck or min(took) >= -CUT_MS, took
+        assert stuck or min(good.took) >= -CUT_MS, good.took
 
 
 @pytest.mark.parametrize("stuck", STUCK)

@@ -1,5 +1,6 @@
 """The charger's firmware on a simulated board, over a real broker: registration, leases, loads, faults."""
 
+import json
 import time
 from pathlib import Path
 
@@ -131,3 +132,33 @@ def test_the_charger_follows_the_meter_by_itself(tmp_path: Path, micropython: st
         bench.wait(lambda got: got["offer_a"] == 22, 5)
         # Nothing more from the meter: nothing is known, nothing is offered.
         bench.wait(lambda got: got["offer_a"] == 0, 12)
+
+
+def test_a_calibration_is_kept_and_refused_with_a_car(tmp_path: Path, micropython: str, mosquitto: str) -> None:
+    with charger(tmp_path) as (bench, manager):
+        bench.wait(lambda got: got["state"] == "A1")
+        until(lambda: '"no_car"' in bench.log(), 20)
+        manager.say({"code": protocol.COMMAND, "command": "self_test", "argument": "calibrate"})
+        until(lambda: bench.line["resets"].get("hard") == 1, 10)
+        kept = json.loads((bench.flash / "config.json").read_text())
+        # The simulated ADC is off by up to 1.5 % and 10 mV, the pilot nominal.
+        assert 2240 <= kept["pilot_high_mv"] <= 2340, kept
+        assert 230 <= kept["pilot_low_mv"] <= 280, kept
+        until(lambda: len(manager.of(protocol.NEW_CHARGER)) > 1, 30)
+        until(lambda: manager.status["state"] == "A1" and not manager.status["faults"], 30)
+
+
+def test_the_timer_of_the_week(tmp_path: Path, micropython: str, mosquitto: str) -> None:
+    with charger(tmp_path, mode="manual", manual_a=10, schedule="mo 10:00-11:00") as (bench, manager):
+        until(lambda: manager.status["state"] == "A1", 20)
+        bench.put(ev="B")
+        bench.wait(lambda got: got["offer_a"] == 10)  # the time is not known yet
+        monday = 4 * 86400
+        for hour, offset_min, amps in ((9, 0, 0), (10, 0, 10), (11, 0, 0), (9, 60, 10)):
+            manager.say({"code": protocol.TIME, "utc_s": monday + hour * 3600, "offset_min": offset_min})
+            bench.wait(lambda got, a=amps: got["offer_a"] == a, 10)
+        manager.say({"code": protocol.CONFIG_SET, "name": "schedule", "value": '"whenever"'})
+        until(lambda: manager.of(protocol.CONFIG_VALUE), 10)
+        assert manager.of(protocol.CONFIG_VALUE)[0]["result"] == "refused"
+        manager.say({"code": protocol.CONFIG_SET, "name": "schedule", "value": '"tu 10:00-11:00"'})
+        bench.wait(lambda got: got["offer_a"] == 0, 10)
