@@ -28,11 +28,17 @@ def feeder_now(site: Site, name: str, house: House) -> dict[str, Any]:
             readings = charger.readings[-1].current_ma if charger.readings else ()
             for phase, ma in zip(charger.phases, readings, strict=False):
                 cars[phase] += ma
+    total = [h + c for h, c in zip(house.current_ma, cars, strict=True)]
+    for meter in site.meters.values():
+        # Where one meter sees everything, that is the total: the sum above is of readings of
+        # different moments, and of a house that is rather over- than underestimated.
+        if meter.feeder == name and meter.role in ("grid", "feeder") and meter.readings:
+            total[: len(meter.readings[-1].current_ma)] = meter.readings[-1].current_ma
     return {
         "limit_a": [ma / 1000 for ma in feeder.limit_ma],
         "house_a": [ma / 1000 for ma in house.current_ma],
         "cars_a": [ma / 1000 for ma in cars],
-        "total_a": [(h + c) / 1000 for h, c in zip(house.current_ma, cars, strict=True)],
+        "total_a": [ma / 1000 for ma in total[: feeder.phases]],
     }
 
 

@@ -65,8 +65,14 @@ def state(manager: Manager) -> dict[str, Any]:
         "feeders": [_feeder(site, name) for name in site.feeders],
         "meters": [_meter(m, now_ms, manager) for m in site.meters.values()],
         "chargers": [_charger(c, now_ms, manager) for c in site.chargers.values()],
-        "events": list(manager.events)[::-1][:30],
+        "events": [_event(e) for e in list(manager.events)[::-1][:30]],
     }
+
+
+def _event(event: dict[str, Any]) -> dict[str, Any]:
+    if event["kind"] == "state":
+        return {**event, "words": _STATES.get(event["words"], event["words"])}
+    return event
 
 
 def _feeder(site: Site, name: str) -> dict[str, Any]:

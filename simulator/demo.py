@@ -13,13 +13,13 @@ import secrets
 import shutil
 import signal
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -56,7 +56,7 @@ _CARS: tuple[tuple[float, float | None, str, dict[str, Any]], ...] = (
 
 
 class _EndedError(Exception):
-    """Somebody asked for the end."""
+    """Told to end."""
 
 
 @dataclass
@@ -71,6 +71,7 @@ class Demo:
     url: str = ""
     truth: dict[str, Any] = field(default_factory=dict)
     samples: list[dict[str, Any]] = field(default_factory=list)
+    told: threading.Event = field(default_factory=threading.Event)  # to end
     began: float = field(default_factory=time.monotonic)
     _read_to: int = 0
 
@@ -168,10 +169,12 @@ class Demo:
             if time.monotonic() > deadline:
                 logs = "\n".join(f"  {c.name}:\n{c.tail(4)}" for c in self.children)
                 raise Refusal(f"not within {within_s:.0f} s: {what}\n{logs}")
-            time.sleep(0.05)
+            self.told.wait(0.05)
 
     def check(self) -> None:
-        """Refusal if a process has ended that should not have."""
+        """Refusal if a process has ended that should not have; _EndedError when told to end."""
+        if self.told.is_set():
+            raise _EndedError
         started = [self.mqtt.child] if self.mqtt else []
         for child in (*started, *self.children):
             if child.status() is not None:
@@ -179,7 +182,7 @@ class Demo:
 
     def state(self) -> Any:
         """What the manager says."""
-        with urllib.request.urlopen(f"{self.url}/api/state", timeout=2) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"{self.url}/api/state", timeout=1) as answer:  # noqa: S310
             return json.load(answer)
 
     def read_truth(self) -> None:
@@ -313,13 +316,9 @@ def demo(
     _prepare(folder)
     running = Demo(folder.resolve(), policy, speed)
 
-    def asked(number: int, _: FrameType | None) -> None:
-        for later in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(later, signal.SIG_IGN)  # ending is under way: once is enough
-        raise _EndedError(signal.Signals(number).name)
-
+    # Told, not interrupted: an exception in the middle of starting a process would lose it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, asked)
+        signal.signal(number, lambda *_: running.told.set())
     live = console.is_terminal and not headless
     try:
         running.start(console.print)
@@ -347,4 +346,4 @@ def _watch(running: Demo, console: Console, minutes: float | None, *, live: bool
             elif time.monotonic() - spoken >= 5:
                 spoken = time.monotonic()
                 console.print(running.line(), soft_wrap=True, highlight=False)
-            time.sleep(0.5)
+            running.told.wait(0.5)

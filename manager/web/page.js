@@ -41,10 +41,16 @@ function draw() {
   });
   const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 },
     ticks: { stroke: colour("--line"), width: 1 } };
+  const two = (n) => String(n).padStart(2, "0");
+  const hours = (_, splits, _axis, _space, step) => splits.map((t) => {
+    const d = new Date(t * 1000);
+    const seconds = step < 60 ? `:${two(d.getSeconds())}` : "";
+    return `${two(d.getHours())}:${two(d.getMinutes())}${seconds}`;
+  });
   plot = new uPlot({
     width: box.clientWidth - 16, height: 260,
     scales: { x: { time: true }, y: { range: (_, low, high) => [0, Math.max(10, high * 1.08)] } },
-    axes: [{ ...axis }, { ...axis, size: 46, values: (_, v) => v.map((a) => `${a} A`) }],
+    axes: [{ ...axis, values: hours, space: 76 }, { ...axis, size: 46, values: (_, v) => v.map((a) => `${a} A`) }],
     series: [
       { value: (_, t) => (t == null ? "–" : clock(t * 1000)) },
       line("limit", "--limit", { dash: [6, 4] }),
@@ -53,10 +59,18 @@ function draw() {
       ...names.map((n, i) => line(n, carColour(i))),
     ],
   }, columns(), box);
+  showNewest();
+}
+
+// The legend shows the newest values, unless somebody points at others.
+function showNewest() {
+  if (plot.cursor.left < 0) plot.setLegend({ idx: plot.data[0].length - 1 });
 }
 
 function refresh() {
-  if (plot) plot.setData(columns());
+  if (!plot) return;
+  plot.setData(columns());
+  showNewest();
 }
 
 function add(point) {
