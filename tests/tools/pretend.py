@@ -4,7 +4,6 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -41,12 +40,9 @@ class Pretend:
             bench.sendall(b'{"reset": true}\n')
             bench.recv(4096)
 
-    def press_reset_after(self, seconds: float) -> None:
-        threading.Timer(seconds, self.press_reset).start()
-
     def mpremote(self, *command: str) -> str:
         line = [real_part("mpremote"), "connect", self.port, *command]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -62,8 +58,23 @@ def deploy(
 ) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tools.deploy", "--board", kind, "--port", port, *more]
     return subprocess.run(
-        command, cwd=tree, capture_output=True, text=True, timeout=40, check=False
+        command, cwd=tree, capture_output=True, text=True, timeout=120, check=False
     )
+
+
+def deploy_with_reset(board: Pretend, tree: Path) -> subprocess.CompletedProcess[str]:
+    """The same with a person beside it, who presses the reset button when asked to."""
+    command = [sys.executable, "-m", "tools.deploy", "--board", board.kind, "--port", board.port]
+    with subprocess.Popen(
+        command, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "Press its reset button" in line:
+                board.press_reset()
+    return subprocess.CompletedProcess(command, process.returncode, said, "")
 
 
 def counts(done: subprocess.CompletedProcess[str]) -> tuple[int, int, int]:

@@ -9,7 +9,7 @@ import pytest
 
 from simulator.pzem_slave import LineThread, Pzem
 from tests.live.running import Running, until
-from tests.tools.pretend import Pretend, Start, counts, deploy
+from tests.tools.pretend import Pretend, Start, counts, deploy, deploy_with_reset
 
 SITE = """
 [site]
@@ -43,21 +43,22 @@ def test_a_meter_and_a_charger_join(running: Running, pretend: Start, tree: Path
     with LineThread([Pzem()]) as line:
         meter = pretend("energy_meter", "--uart", line.path)
         put(meter, running, tree, id="Counter-1", role="house", repl_window_ms=1000)
-        until("the meter is registered", lambda: running.state()["meters"], 20)
+        until("the meter is registered", lambda: running.state()["meters"], 40)
         charger = pretend("charger")
         put(charger, running, tree, id="Charger-1", counter="Counter-1", start_delay_s=0)
-        until("the charger is registered", lambda: running.charger("Charger-1"), 20)
+        until("the charger is registered", lambda: running.charger("Charger-1"), 40)
 
         # The meter's line now belongs to its PZEM, so nobody answers until it is reset; the
         # charger's program is simply stopped. Nothing has changed, and both run again.
         before = boots(running)
-        meter.press_reset_after(2.5)
-        assert counts(deploy(meter.port, "energy_meter", tree=tree))[0] == 0
+        again = deploy_with_reset(meter, tree)
+        assert "Press its reset button" in again.stdout
+        assert counts(again)[0] == 0
         assert counts(deploy(charger.port, "charger", tree=tree))[0] == 0
         until(
             "both have started anew",
             lambda: all(boot > before[name] for name, boot in boots(running).items()),
-            20,
+            40,
         )
 
 

@@ -22,6 +22,7 @@ except OSError:
 with open('starts', 'w') as f:
     f.write(str(n))
 while True:
+    print('counted')
     time.sleep_ms(10)
 """
 
@@ -59,7 +60,8 @@ def test_a_reset_runs_main_and_mpremote_stops_it(pretend: Start) -> None:
     assert "starts" not in board.mpremote("ls")
     for starts in ("1", "2"):
         board.mpremote("reset")
-        time.sleep(1)
+        with serial.Serial(board.port, timeout=30) as line:
+            assert line.read_until(b"counted").endswith(b"counted")
         assert board.mpremote("cat", ":starts") == starts
 
 
