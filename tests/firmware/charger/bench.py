@@ -160,14 +160,14 @@ def until(what: Callable[[], Any], seconds: float = 15, words: Callable[[], Any]
 
 
 @contextlib.contextmanager
-def charger(folder: Path, **settings: Any) -> Iterator[tuple[Bench, ChargerManager]]:
+def charger(folder: Path, speed: int = 1, **settings: Any) -> Iterator[tuple[Bench, ChargerManager]]:
     """A charger that runs, registered at a manager; everything ends with the block."""
     with contextlib.ExitStack() as ends:
         broker = brokers.start(folder / "broker", kind="mosquitto")
         ends.callback(broker.stop)
         manager = ChargerManager(broker.port)
         ends.callback(manager.close)
-        bench = Bench(folder, broker_port=broker.port, **settings)
+        bench = Bench(folder, speed=speed, broker_port=broker.port, **settings)
         ends.callback(bench.stop)
         until(lambda: manager.status, 30, lambda: (manager.messages, manager.bad, bench.log()[-3000:]))
         yield bench, manager

@@ -1,0 +1,61 @@
+"""The room the charger's firmware has on an ESP32, over hours with sessions and lost connections."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from shared import protocol
+from tests.firmware.charger.bench import charger, until
+
+pytestmark = [pytest.mark.board, pytest.mark.broker]
+SPEED = 30
+GROWTH_BYTES = 4096  # on a 64-bit computer: 2 KiB of an ESP32's
+
+
+def hours(folder: Path, record_property, simulated_s: int) -> None:
+    with charger(folder, speed=SPEED, mode="manual", manual_a=10, start_delay_s=0) as (bench, manager):
+        started = manager.status["uptime_s"]
+        free: list[int] = []
+        reconnected = -1
+        k = 0
+        while manager.status["uptime_s"] - started < simulated_s:
+            k += 1
+            bench.put(ev="B")
+            bench.wait(lambda got: got["offer_a"] == 10, 60)
+            bench.put(ev="C")
+            bench.wait(lambda got: got["contactor"], 60)
+            bench.put(ev="A")
+            bench.wait(lambda got: not got["contactor"], 60)
+            # The connection is lost and comes back, and what happened meanwhile is told.
+            announced = len(manager.of(protocol.NEW_CHARGER))
+            bench.put(net={("send", "receive", "wifi")[k % 3]: 1})
+            time.sleep(8 / SPEED)
+            bench.put(net={"send": 0, "receive": 0, "wifi": 0})
+            until(lambda n=announced: len(manager.of(protocol.NEW_CHARGER)) > n or k % 3, 60)
+            reconnected += 1
+            seen = len(manager.of(protocol.CHARGER_STATUS))
+            until(lambda n=seen: len(manager.of(protocol.CHARGER_STATUS)) > n + 1, 60)
+            ended = manager.of(protocol.SESSION_END)
+            for message in ended:
+                manager.say({"code": protocol.SESSION_ACK, "session": message["session"]})
+            free.append(max(m["free"] for m in manager.of(protocol.CHARGER_STATUS)[-3:]))
+        assert bench.line["resets"] == {}
+        third = len(free) // 3
+        assert third >= 1, free
+        first, last = max(free[:third]), max(free[-third:])
+        record_property("free_bytes", min(free))
+        print(f"{len(free)} sessions and lost connections in {simulated_s} s: free {min(free)}, first {first}, last {last}")
+        assert last >= first - GROWTH_BYTES, free
+        # A 64-bit computer counts every word twice: an eighth of the room must stay free.
+        assert min(free) > 25_000, free
+
+
+def test_ten_minutes(tmp_path: Path, record_property, micropython: str, mosquitto: str) -> None:
+    hours(tmp_path, record_property, 600)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+def test_a_day(tmp_path: Path, record_property, micropython: str, mosquitto: str) -> None:
+    hours(tmp_path, record_property, 86_400)
