@@ -26,12 +26,13 @@ change and on get:
 
     {"t_ms": 81234, "pilot": {"duty_permille": 533, "high_mv": 5990, "low_mv": -11880},
      "contactor": true, "mains_out": true, "rcm": false, "state": "C2", "offer_a": 32,
-     "faults": [], "led": "on", "resets": {"wdt": 1}, "running": true}
+     "faults": [], "led": "on", "resets": {"wdt": 1}, "running": true, "ports": {"80": 40123}}
 
 `t_ms` is the board's own clock, `contactor` the level of its coil, `mains_out` whether the
 contacts are closed on a live line, `rcm` what the residual current monitor tells the board.
 `state` is what the pilot line shows, `offer_a` what its duty says. `faults` is what the firmware
 last printed on its console: a line of JSON with "faults" in it. `resets` counts by cause.
+`ports`: where on this computer the board's port 80 (and 53) is to be reached.
 """
 
 from __future__ import annotations
@@ -218,6 +219,8 @@ class Board:
             (lib / package).symlink_to(ROOT / package)
         # What the boards' own images bring along: umqtt.simple, ssd1306.
         frozen = ROOT / ".deps"
+        if self.main is None and not (frozen / "umqtt" / "simple.py").exists():
+            raise BoardError("umqtt.simple, which the boards' images hold, is missing: make setup")
         if frozen.is_dir():
             for thing in frozen.iterdir():
                 (lib / thing.name).symlink_to(thing)
@@ -229,7 +232,12 @@ class Board:
         frozen = ROOT / ".deps"
         if frozen.is_dir():
             parts |= {f"lib/{thing.name}": thing for thing in frozen.iterdir()}
-        return kept(parts, ROOT / "build" / "boards")
+        folder = ROOT / "build" / "boards"
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            folder = Path(tempfile.gettempdir()) / f"ievcc-boards-{os.getuid()}"
+        return kept(parts, folder)
 
     def _shims(self, rom: Path, env: dict[str, str]) -> int:
         """Bytes of heap that the shims take: on a board they are C, so they come on top of its
@@ -597,6 +605,7 @@ class Board:
             "led": here.led,
             "resets": dict(self.resets),
             "running": self._child is not None,
+            "ports": {str(low): high for low, high in self.ports.items()},
         }
 
     def take(self, line: bytes | str) -> dict[str, Any] | None:

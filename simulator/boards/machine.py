@@ -87,8 +87,6 @@ class WDT:
                 raise ValueError("WDT timeout too short")
         elif timeout != 5000:
             raise ValueError("WDT timeout can't be changed")
-        else:
-            timeout = 6553  # what the ESP8266's two-stage hardware watchdog comes to, at least
         self._fed_us = wiring.now_us()
         wiring.say(87, 0, 0, timeout)  # "W"
 
