@@ -29,6 +29,7 @@ from manager.core.events import (
     Report,
     Tick,
 )
+from manager.core.overloads import Watch
 from manager.core.site import MAIN, Site, Window
 from manager.history import History
 from manager.mqtt import Arrival, Link
@@ -36,6 +37,7 @@ from manager.outbox import Outbox
 from manager.presence import Presence, Verdict
 from manager.refusal import Refusal
 from manager.store import Row, Store
+from manager.updates import Updates
 from shared import protocol
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,13 @@ TICK_S = 0.25  # rises wait for a tick; leases need one a second
 _WORDS_BYTES = 96  # of a reply's words, by the table
 _ANSWERS_PER_S = 5  # to one device's bad messages; more are counted and not answered
 _ANSWER_S = 1.5  # for a device that is said to be offline to say that it is not
+
+
+def _cut(text: str, most: int) -> str:
+    """At most so many bytes of UTF-8, no half characters."""
+    return text.encode()[:most].decode(errors="ignore")
+
+
 _PEERS_MAX = 5000  # names remembered; a flood of made-up ones is counted, no more
 
 
@@ -111,10 +120,13 @@ class Manager:
         name = file.settings.name
         self.root = f"ievcc/{name}/"
         self._file = file
+        self.updates = Updates()
         self.by_hand: dict[str, Any] = store.site().get("by_hand", {})
         self.started_ms = self.clock.now_ms()
         self.boot = store.raise_boot()
         self.outbox: Outbox | None = None  # where a fog is to hear of everything
+        self.cards: Callable[[str], tuple[str, str]] | None = None  # number -> verdict, user
+        self.watch: Watch | None = None  # of the breaker on the main cable
         self.peers: dict[str, Peer] = {}
         self.refused: Counter[str] = Counter()
         self.taken = 0  # messages
@@ -164,6 +176,13 @@ class Manager:
         """Let the core decide on one event, and do what it says."""
         now_ms = self.clock.now_ms()
         self.site, commands = decide(self.site, event, now_ms)
+        if (
+            self.watch is not None
+            and isinstance(event, Report)
+            and event.message["code"] == protocol.COUNTER_LOAD
+        ):
+            self.watch, overloads = self.watch.seen(self.site, now_ms)
+            commands = [*commands, *overloads]
         rows: list[Row] = []
         after: list[Send] = []
         for command in commands:
@@ -235,6 +254,23 @@ class Manager:
         self.by_hand.setdefault("priorities", {})[charger] = number
         self._set_by_hand()
         return f"{charger} has priority {number}"
+
+    def offer_update(self, device: str, bundle: bytes, version: str) -> str:
+        """Offer new firmware to a device that has announced itself. The answer: words."""
+        peer = self.peers.get(device)
+        if peer is None or not peer.presence.boot:
+            raise Refusal(f"no device {device} has announced itself yet")
+        offer = self.updates.offer(device, bundle, version, signed=peer.key is not None)
+        answers = {"re_boot": peer.presence.boot, "re_seq": peer.presence.seq}
+        self._send(device, {**offer, **answers})
+        return f"{device}: {version} offered, {len(bundle)} bytes"
+
+    def _answer(
+        self, device: str, message: Mapping[str, Any], answer: dict[str, Any] | None
+    ) -> None:
+        if answer is not None:
+            answers = {"re_boot": message["boot"], "re_seq": message["seq"]}
+            self._send(device, {**answer, **answers})
 
     def _known(self, charger: str) -> None:
         if charger not in self.site.chargers:
@@ -324,8 +360,37 @@ class Manager:
         if not self._admitted(device, arrival, message, rows):
             return
         self.apply(Report(device, message))
+        if message["code"] == protocol.UPDATE_STATUS:
+            self._answer(device, message, self.updates.heard(device, message))
         rows.extend(self._reading(device, message))
         self._forward(device, message, rows)
+        if message["code"] == protocol.CARD_READ and self.cards is not None:
+            verdict, user = self.cards(message["card"])
+            said = {"card": message["card"], "verdict": verdict, "user": _cut(user, 32)}
+            self._answer(device, protocol.CARD_VERDICT, said)
+
+    def command(self, charger: str, command: str) -> str:
+        """Pass a command on to a charger; what became of it, in words."""
+        if charger not in self.site.chargers:
+            return f"no charger {charger} here"
+        self._answer(charger, protocol.COMMAND, {"command": command})
+        return f"sent to {charger}"
+
+    def command_from_elsewhere(self, charger: str, command: str) -> str:
+        """As `command`, from another thread; waits for the loop."""
+
+        async def here() -> str:
+            return self.command(charger, command)
+
+        try:
+            return asyncio.run_coroutine_threadsafe(here(), self._loop).result(5)
+        except TimeoutError:
+            return "the manager is busy"
+
+    def _answer(self, device: str, code: int, fields: Mapping[str, Any]) -> None:
+        presence = self._peer(device).presence
+        re = {"re_boot": presence.boot, "re_seq": presence.seq}
+        self._send(device, {"code": code, **fields, **re})
 
     def _admitted(
         self, device: str, arrival: Arrival, message: dict[str, Any], rows: list[Row]

@@ -11,7 +11,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from manager import broker
+from manager.cloud_copy import CloudCopy
+from manager.cloud_link import CloudLink
 from manager.core import plain
+from manager.core.overloads import Watch
 from manager.core.site import Site
 from manager.forward import Forwarder, Settings
 from manager.outbox import Outbox
@@ -38,6 +41,7 @@ def serve(path: Path, *, verbose: bool) -> None:
     store = Store(here / file.store)
     own = None
     forwarder = None
+    cloud = None
     try:
         host, port = file.broker.host, file.broker.port
         name = "the broker"
@@ -56,15 +60,22 @@ def serve(path: Path, *, verbose: bool) -> None:
             password=file.broker.password,
             clock=Clock(ZoneInfo(file.timezone) if file.timezone else None),
         )
+        if file.breaker is not None:
+            manager.watch = Watch.on(file.breaker, file.site)
         if file.fog is not None:
             manager.outbox = Outbox(file.fog.key, manager.boot)
             forwarder = _forwarder(file, here, manager.boot)
             forwarder.start()
+            if file.fog.cloud:
+                cloud = _cloud(file, here, manager)
+                cloud.start()
         shown, number = sock.getsockname()[:2]
         print(f"{file.site.settings.name}: {name} at {host}:{port}", flush=True)
         print(f"page: http://{shown}:{number}/", flush=True)
         asyncio.run(_until_told(manager, sock))
     finally:
+        if cloud is not None:
+            cloud.stop()
         if forwarder is not None:
             forwarder.stop()
         store.close()
@@ -78,6 +89,16 @@ def _forwarder(file: SiteFile, here: Path, boot: int) -> Forwarder:
     name = file.site.settings.name
     ca = here / fog.ca if fog.ca else None
     return Forwarder(here / file.store, Settings(name, fog.key, fog.url, ca, fog.password), boot)
+
+
+def _cloud(file: SiteFile, here: Path, manager: Manager) -> CloudLink:
+    fog = file.fog
+    assert fog is not None
+    ca = here / fog.ca if fog.ca else None
+    path = (here / file.store).with_suffix(".copy")
+    copy = CloudCopy(path, fog.cloud, file.site.settings.name, fog.key, ca)
+    manager.cards = copy.card
+    return CloudLink(copy, manager.command_from_elsewhere, lambda: manager.link.connected)
 
 
 def kept_site(store: Store, fresh: Site, now_ms: int) -> Site:

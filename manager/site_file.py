@@ -12,6 +12,7 @@
 
     [broker]                      # host, port, username, password
     [web]                         # host, port
+    [breaker]                     # what sits on the main cable: kind mcb (curve, rated_a, ...), icp, linky, bands
     [store]                       # path
 
     [fog]                         # left out: nothing leaves the building
@@ -19,6 +20,7 @@
     key = "..."                   # the site's own, 32 bytes in hex; with password, from the fog
     password = "..."
     ca = "fog-ca.pem"
+    cloud = "https://cloud.example/api/v1"   # left out: no cards and wishes from there
 
     [[feeder]]                    # a cable with a limit of its own
     name = "garage"
@@ -52,6 +54,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from manager.core.breaker import Breaker, BreakerError, named
 from manager.core.site import MAIN, POLICIES, SOURCES, Feeder, Settings, Site, Window
 from shared.protocol import is_device_name
 
@@ -100,12 +103,16 @@ class Web:
 
 @dataclass(frozen=True, slots=True)
 class Fog:
-    """Where records go, and as whom. `ca` None: the system's authorities."""
+    """Where records go, and as whom; `cloud` is the API cards and wishes come from, "" for none.
+
+    `ca` None: the system's authorities.
+    """
 
     url: str
     key: bytes = field(repr=False)
     password: str = field(default="", repr=False)
     ca: Path | None = None
+    cloud: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +127,7 @@ class SiteFile:
     open: bool = False
     timezone: str = ""
     fog: Fog | None = None
+    breaker: Breaker | None = None
 
 
 class _Table:
@@ -258,6 +266,7 @@ def parse(text: str) -> SiteFile:
     store = Path(t.word("path", "ievcc.db"))
     t.done()
     fog = _fog(top) if "fog" in raw else None
+    breaker = _breaker(top.table("breaker"), min(feeders[MAIN].limit_ma) / 1000)
     top.done()
     site = Site(
         settings=settings,
@@ -267,7 +276,7 @@ def parse(text: str) -> SiteFile:
         failsafes={d.id: d.failsafe_a for d in devices.values() if d.failsafe_a},
     )
     check_failsafes(site, {d.id: (d.feeder or MAIN, d.failsafe_a) for d in devices.values()}, text)
-    return SiteFile(site, broker, web, store, devices, opened, timezone, fog)
+    return SiteFile(site, broker, web, store, devices, opened, timezone, fog, breaker)
 
 
 def _fog(top: _Table) -> Fog:
@@ -282,9 +291,22 @@ def _fog(top: _Table) -> Fog:
     if len(key) != 32:
         raise t.error("key", f"has {len(key)} bytes; the fog gives 32")
     ca = t.word("ca", "")
-    fog = Fog(url, key, t.word("password", ""), Path(ca) if ca else None)
+    cloud = t.word("cloud", "")
+    if cloud and not cloud.startswith(("https://", "http://")):
+        raise t.error("cloud", f"{cloud!r} is not https://host/api/v1")
+    fog = Fog(url, key, t.word("password", ""), Path(ca) if ca else None, cloud)
     t.done()
     return fog
+
+
+def _breaker(t: _Table, limit_a: float) -> Breaker | None:
+    """What the table says; where there is none, a C curve of the limit's rating, if one is made."""
+    try:
+        return named(t.raw, limit_a)
+    except BreakerError as e:
+        if not t.raw:
+            return None
+        raise t.error(e.field, str(e).removeprefix(f"{e.field}: ")) from e
 
 
 def check_failsafes(site: Site, failsafes: Mapping[str, tuple[str, int]], text: str = "") -> None:

@@ -36,7 +36,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from manager.core.breaker import Bands, Breaker, BreakerError, Icp, Linky, Mcb
+from manager.core.breaker import Breaker, BreakerError, named
 from shared.protocol import is_device_name
 from simulator.car import Car as EvCar
 from simulator.car import CarError
@@ -353,28 +353,10 @@ def parse(text: str, name: str, folder: Path = SHIPPED) -> Scenario:
 
 
 def _breaker(table: _Table, limit_a: int) -> Breaker:
-    kind = table.text("kind", "mcb", ("mcb", "icp", "linky", "bands"))
-    made: Breaker
     try:
-        if kind == "mcb":
-            curve = table.text("curve", "C", ("B", "C", "D"))
-            rated_ma = round(table.number("rated_a", limit_a, 1, 125) * 1000)
-            made = Mcb(curve, rated_ma, table.number("slowness", 0.5, 0, 1))  # type: ignore[arg-type]
-            made = made.preloaded(round(table.number("preload_a", 0, 0, 125) * 1000))
-        else:
-            contract_ma = round(table.number("contract_a", limit_a, 1, 1000) * 1000)
-            if kind == "icp":
-                made = Icp(
-                    contract_ma, table.number("q", 50, 1, 200), table.number("k", 1.2, 1, 2)
-                )
-            elif kind == "linky":
-                made = Linky(contract_ma)
-            else:
-                made = Bands(contract_ma, table.number("upper", 1.27, 1.11, 1.99))
+        return named(table.raw, limit_a)
     except BreakerError as e:
-        raise ScenarioError(table.at(e.field), str(e)) from e
-    table.done()
-    return made
+        raise ScenarioError(table.at(e.field), str(e).removeprefix(f"{e.field}: ")) from e
 
 
 def _meter(table: _Table) -> Meter:

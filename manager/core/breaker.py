@@ -23,6 +23,7 @@ therefore is a setting.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import ClassVar, Literal, Protocol, Self
@@ -467,6 +468,58 @@ class Bands:
         return max(0.0, left)
 
 
+# --- By name ------------------------------------------------------------------------------------
+
+_SETTINGS = {
+    "mcb": ("curve", "rated_a", "slowness", "preload_a"),
+    "icp": ("contract_a", "q", "k"),
+    "linky": ("contract_a",),
+    "bands": ("contract_a", "upper"),
+}
+KINDS = tuple(_SETTINGS)
+
+
+def named(settings: Mapping[str, object], limit_a: float) -> Breaker:
+    """The breaker a table of settings describes; currents it does not name are `limit_a`.
+
+    `kind` is mcb (curve, rated_a, slowness, preload_a), icp (contract_a, q, k), linky (contract_a)
+    or bands (contract_a, upper). BreakerError names what cannot be.
+    """
+    kind = settings.get("kind", "mcb")
+    if kind not in KINDS:
+        raise BreakerError("kind", f"{kind!r} is not one of {', '.join(KINDS)}")
+    known = _SETTINGS[str(kind)]
+    for name in settings:
+        if name != "kind" and name not in known:
+            raise BreakerError(name, f"is not known of {kind} (known: {', '.join(known)})")
+
+    def number(name: str, default: float) -> float:
+        value = settings.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+            raise BreakerError(name, f"{value!r} is not a number of 0 or more")
+        return float(value)
+
+    if kind == "mcb":
+        curve = settings.get("curve", "C")
+        if curve not in _COIL:
+            raise BreakerError("curve", f"{curve!r} is not B, C or D")
+        rated_ma = _milliamperes("rated_a", number("rated_a", limit_a))
+        new = Mcb(curve, rated_ma, number("slowness", 0.5))  # type: ignore[arg-type]
+        return new.preloaded(_milliamperes("preload_a", number("preload_a", 0)))
+    contract = _milliamperes("contract_a", number("contract_a", limit_a))
+    if kind == "icp":
+        return Icp(contract, number("q", 50), number("k", 1.2))
+    if kind == "linky":
+        return Linky(contract)
+    return Bands(contract, number("upper", 1.27))
+
+
+def _milliamperes(name: str, amps: float) -> int:
+    if amps > 6300:
+        raise BreakerError(name, f"{amps:g} is above 6300 A")
+    return round(amps * 1000)
+
+
 # --- Accounts -----------------------------------------------------------------------------------
 
 
@@ -519,6 +572,8 @@ class Account:
         """The books after `dt_ms` with this much drawn by the house and by the cars (one
         phase).
         """
+        if not dt_ms:
+            return self
         total = house_ma + cars_ma
         before = self.breaker.used
         breaker = self.breaker.after(total, dt_ms)
