@@ -110,6 +110,11 @@ class CloudCopy:
         """What people asked for and is still wanted: id, device, command."""
         return [w for w in self.whole.get("wishes", ()) if w["expires_s"] > now_s]
 
+    def forget_wish(self, wish: int) -> None:
+        """It was answered: the copy in use no longer holds it."""
+        left = [w for w in self.whole.get("wishes", ()) if w["id"] != wish]
+        self.whole = {**self.whole, "wishes": left}
+
     def answer(self, wish: int, result: str) -> None:
         """Say what became of a wish."""
         body = json.dumps({"result": result[:200]}).encode()
