@@ -265,12 +265,11 @@ class Manager:
         self._send(device, {**offer, **answers})
         return f"{device}: {version} offered, {len(bundle)} bytes"
 
-    def _answer(
-        self, device: str, message: Mapping[str, Any], answer: dict[str, Any] | None
-    ) -> None:
-        if answer is not None:
+    def _hand_out(self, device: str, message: Mapping[str, Any]) -> None:
+        piece = self.updates.heard(device, message)
+        if piece is not None:
             answers = {"re_boot": message["boot"], "re_seq": message["seq"]}
-            self._send(device, {**answer, **answers})
+            self._send(device, {**piece, **answers})
 
     def _known(self, charger: str) -> None:
         if charger not in self.site.chargers:
@@ -361,19 +360,19 @@ class Manager:
             return
         self.apply(Report(device, message))
         if message["code"] == protocol.UPDATE_STATUS:
-            self._answer(device, message, self.updates.heard(device, message))
+            self._hand_out(device, message)
         rows.extend(self._reading(device, message))
         self._forward(device, message, rows)
         if message["code"] == protocol.CARD_READ and self.cards is not None:
             verdict, user = self.cards(message["card"])
             said = {"card": message["card"], "verdict": verdict, "user": _cut(user, 32)}
-            self._answer(device, protocol.CARD_VERDICT, said)
+            self._order(device, protocol.CARD_VERDICT, said)
 
     def command(self, charger: str, command: str) -> str:
         """Pass a command on to a charger; what became of it, in words."""
         if charger not in self.site.chargers:
             return f"no charger {charger} here"
-        self._answer(charger, protocol.COMMAND, {"command": command})
+        self._order(charger, protocol.COMMAND, {"command": command})
         return f"sent to {charger}"
 
     def command_from_elsewhere(self, charger: str, command: str) -> str:
@@ -387,7 +386,7 @@ class Manager:
         except TimeoutError:
             return "the manager is busy"
 
-    def _answer(self, device: str, code: int, fields: Mapping[str, Any]) -> None:
+    def _order(self, device: str, code: int, fields: Mapping[str, Any]) -> None:
         presence = self._peer(device).presence
         re = {"re_boot": presence.boot, "re_seq": presence.seq}
         self._send(device, {"code": code, **fields, **re})
