@@ -208,7 +208,8 @@ def identify(device: Board, board: BoardKind) -> str | None:
         ToolError: it is another chip, or its MicroPython is of another generation.
     """
     chip, _, mpy = device.run(_WHO).strip().rpartition(" ")
-    if chip != board.chip:
+    # "linux" is MicroPython's unix port: somebody's pretend board, good for either.
+    if chip not in {board.chip, "linux"}:
         other = {"esp32": "charger", "esp8266": "energy_meter"}.get(chip)
         advice = f"it is a board for BOARD={other}" if other else "is it the right PORT?"
         raise ToolError(f"the board is an {chip}, {board.name} needs an {board.chip}: {advice}")

@@ -13,27 +13,36 @@ from tools.board_kinds import BoardKind, ToolError, kind, port
 _MAGIC = 0xE9  # first byte of every ESP image
 _ESP32_PARTITIONS_AT = 0x8000
 _PARTITION_MAGIC = b"\xaa\x50"
+# What people take for an image by mistake, by how it begins.
+_OTHERS = {
+    b"\x7fELF": "an ELF file; take the .bin beside it",
+    b"PK\x03\x04": "a zip archive; unpack it first",
+    b"\x1f\x8b": "a gzip archive; unpack it first",
+    b"UF2\n": "a UF2 file, for other chips",
+}
 
 
-def check_image(path: Path, board: BoardKind) -> None:
-    """Refuse what would leave the board without a start; esptool itself only warns of most of it.
+def doubts(path: Path, board: BoardKind) -> str:
+    """What speaks against this image, in words; empty if nothing does.
 
     Raises:
-        ToolError: not there, not an ESP image, or an ESP32 application without its bootloader.
+        ToolError: it cannot be read, or is certainly no image.
     """
     try:
         image = path.read_bytes()
     except OSError as error:
         raise ToolError(f"cannot read the firmware {path}: {error.strerror}") from None
-    if not image or image[0] != _MAGIC:
-        raise ToolError(f"{path} is not an image for an ESP: it does not begin with 0xE9")
-    if board.chip == "esp32":
-        at = _ESP32_PARTITIONS_AT - board.image_at
-        if image[at : at + 2] != _PARTITION_MAGIC:
-            raise ToolError(
-                f"{path} has no partition table: it is for another chip, or an application for"
-                " updates only. Take the .bin meant for a first installation at 0x1000"
-            )
+    for beginning, what in _OTHERS.items():
+        if image.startswith(beginning):
+            raise ToolError(f"{path} is {what}")
+    if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in image):
+        raise ToolError(f"{path} is {'text' if image else 'empty'}, not an image for an ESP")
+    if image[0] != _MAGIC:
+        return "it does not begin with 0xE9, as images for ESPs do"
+    at = _ESP32_PARTITIONS_AT - board.image_at
+    if board.chip == "esp32" and image[at : at + 2] != _PARTITION_MAGIC:
+        return "it has no partition table: an image for another chip, or for updates only"
+    return ""
 
 
 def esptool(board: BoardKind, at: str, baud: int, *command: str) -> None:
@@ -54,7 +63,10 @@ def flash(board: BoardKind, at: str, firmware: Path, *, erase: bool, baud: int) 
     Raises:
         ToolError: the image or the board is the wrong one, or esptool failed.
     """
-    check_image(firmware, board)
+    doubt = doubts(firmware, board)
+    if doubt:
+        # Not refused: a board can always be flashed again, and odd images exist.
+        print(f"flash: WARNING: {firmware}: {doubt}. The board may not start", flush=True)
     if erase:
         esptool(board, at, baud, "erase-flash")
     where = (*board.flash_options, hex(board.image_at), str(firmware))
@@ -74,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
         board = kind(given.board)
         if not given.firmware:
             raise ToolError("no firmware is named: FIRMWARE=file.bin (MicroPython for the board)")
-        check_image(Path(given.firmware), board)
+        doubts(Path(given.firmware), board)
         flash(board, port(given.port), Path(given.firmware), erase=given.erase, baud=given.baud)
     except ToolError as error:
         print(f"flash: {error}", file=sys.stderr)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,25 +14,27 @@ from firmware.common.update import bundle
 from manager import broker as brokers
 from shared import protocol
 from simulator.pzem_slave import LineThread, Pzem
-from tests.firmware.energy_meter.rig import SETTINGS, Manager
-from tests.live.running import until
+from tests.firmware.energy_meter.rig import KEY, SETTINGS, Manager
+from tests.live.running import Running, until
 from tests.tools.pretend import Pretend, Start, counts, deploy
 
 pytestmark = [pytest.mark.board, pytest.mark.broker]
-_IMAGE = """
-import sys
-from tools import romfs
-from tools.board_kinds import kind
-from tools.firmware_files import build
-files = {p: c for p, c in build(kind("energy_meter")).items() if p.startswith("/lib/")}
-sys.stdout.buffer.write(romfs.image(files))
+_SITE = """
+[site]
+limit_a = 30
+
+[[device]]
+id = "Counter-1"
+key = "%s"
 """
 
 
-def partition(tree: Path) -> bytes:
-    """The partition's image made of these sources."""
-    command = [sys.executable, "-c", _IMAGE]
-    return subprocess.run(command, cwd=tree, capture_output=True, check=True, timeout=60).stdout
+def bundled(tree: Path) -> Path:
+    """The bundle made of these sources."""
+    out = tree.parent / "meter.bundle"
+    command = [sys.executable, "-m", "tools.bundle", "--board", "energy_meter", "--out", str(out)]
+    subprocess.run(command, cwd=tree, capture_output=True, check=True, timeout=60)
+    return out
 
 
 def change(file: Path, old: str, new: str) -> None:
@@ -69,23 +72,48 @@ def newest(manager: Manager, code: int) -> Callable[[str], str]:
     return field
 
 
-def test_a_partition_is_replaced_and_the_manager_is_told(
-    meter: Pretend, manager: Manager, tree: Path
+def test_the_manager_hands_out_an_update(
+    tmp_path: Path, mosquitto: str, pretend: Start, tree: Path
 ) -> None:
-    change(tree / "firmware/energy_meter/settings.py", 'FIRMWARE = "0.1.0"', 'FIRMWARE = "9.9"')
-    manager.offer(bundle({"rom.img": partition(tree)}), "9.9")
-    new, status = newest(manager, protocol.NEW_COUNTER), newest(manager, protocol.UPDATE_STATUS)
-    until("the new firmware is there", lambda: new("firmware") == "9.9", 60)
-    until("the update is done", lambda: status("state") == "done", 10)
-    count = len(manager.of(protocol.COUNTER_LOAD))
-    until("it measures", lambda: len(manager.of(protocol.COUNTER_LOAD)) > count, 10)
+    system = Running(tmp_path, _SITE % KEY)
+    ievcc = [sys.executable, "-m", "manager", "update", "--url", system.url]
+
+    def said(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [*ievcc, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+    try:
+        with LineThread([Pzem()]) as line:
+            board = pretend("energy_meter", "--uart", line.path)
+            file = tmp_path / "meter.json"
+            settings = {**SETTINGS, "site": system.root.split("/")[1]}
+            file.write_text(json.dumps({**settings, "broker_port": system.broker.port}))
+            assert counts(deploy(board.port, board.kind, "--config", str(file), tree=tree))[0]
+
+            def meter_says(name: str) -> Any:
+                meters = system.state()["meters"]
+                return meters[0].get(name) if meters else None
+
+            until("the meter is registered", lambda: meter_says("boot"), 20)
+            settings_file = tree / "firmware/energy_meter/settings.py"
+            change(settings_file, 'FIRMWARE = "0.1.0"', 'FIRMWARE = "9.9"')
+            bundle = str(bundled(tree))
+            assert "no device" in said("Counter-2", bundle, "--version", "9.9").stderr
+            assert "no bundle" in said("Counter-1", str(file), "--version", "9.9").stderr
+            done = said("Counter-1", bundle, "--version", "9.9")
+            assert done.returncode == 0, done.stderr
+            assert "offered" in done.stdout
+            until("it is done", lambda: said("Counter-1").stdout.strip() == "done", 60)
+            assert meter_says("boot") == 2
+    finally:
+        system.stop()
 
 
 def test_firmware_that_does_not_start_is_undone(
     meter: Pretend, manager: Manager, tree: Path
 ) -> None:
     change(tree / "firmware/energy_meter/app.py", "def run() -> None:", "def walk() -> None:")
-    manager.offer(bundle({"rom.img": partition(tree)}), "9.9")
+    manager.offer(bundled(tree).read_bytes(), "9.9")
     status = newest(manager, protocol.UPDATE_STATUS)
     until("all of it is there", lambda: status("state") == "ready", 60)
     until("the update is undone", lambda: status("state") == "reverted", 40)
@@ -96,7 +124,7 @@ def test_what_is_not_for_this_board_is_refused(
     meter: Pretend, manager: Manager, tree: Path
 ) -> None:
     status = newest(manager, protocol.UPDATE_STATUS)
-    image = partition(tree)
+    image = bundled(tree).read_bytes().partition(b"\n")[2].partition(b"\n")[2]
     for data, digest, words in (
         (bundle({"lib/firmware/common/link.mpy": b"x"}), "", "whole partition"),
         (bundle({"rom.img": image[:400]}), "", "no image"),

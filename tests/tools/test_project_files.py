@@ -85,7 +85,7 @@ def test_make_alone_lists_the_targets() -> None:
     [
         ("flash", "flash: no board is named: BOARD=charger"),
         ("flash BOARD=charger", "flash: no firmware is named: FIRMWARE=file.bin"),
-        ("flash BOARD=charger FIRMWARE=Makefile", "flash: Makefile is not an image for an ESP"),
+        ("flash BOARD=charger FIRMWARE=Makefile", "flash: Makefile is text, not an image"),
         ("deploy BOARD=charger", "deploy: no port is named: PORT=/dev/ttyUSB0"),
         ("deploy BOARD=energy_meter PORT=/dev/ttyUSB99", "deploy: no board at /dev/ttyUSB99"),
         ("deploy BOARD=charger CONFIG=none.json", "deploy: cannot read the configuration"),
