@@ -43,6 +43,7 @@ import fcntl
 import importlib
 import json
 import os
+import pty
 import shutil
 import signal
 import socket
@@ -147,10 +148,15 @@ class Board:
         # What hangs on the board's I2C and SPI.
         self.reader: pn532.Pn532 | None = None
         self._spi: pn532.Pn532Spi | None = None
-        if kind == "charger" and config.get("nfc", "none") in {"i2c", "spi"}:
+        self._nfc = str(config.get("nfc", "none")) if kind == "charger" else "none"
+        self._serial: pn532.Pn532Serial | None = None
+        self._serial_fds = (-1, -1)
+        if self._nfc in {"i2c", "spi", "uart"}:
             self.reader = pn532.Pn532()
-            if config["nfc"] == "spi":
+            if self._nfc == "spi":
                 self._spi = pn532.Pn532Spi(self.reader)
+            elif self._nfc == "uart":
+                self._serial = pn532.Pn532Serial(self.reader)
         self.screen = display.Oled() if oled else None
         self.resets: Counter[str] = Counter()
         self.net = dict.fromkeys(_NET, 0)
@@ -191,6 +197,8 @@ class Board:
             self.meters = Line([Pzem(address) for address in range(1, 1 + int(phases))])
             self._uart_fd = open_line(self.meters.open())
             self._measure()
+        if self._serial is not None:
+            self._open_reader_line()
         for port in (80, 53):
             self.ports[port] = _free_port(socket.SOCK_DGRAM if port == 53 else socket.SOCK_STREAM)
         if self.bench_path is not None:
@@ -246,7 +254,7 @@ class Board:
         if not note.exists():
             ask = {**env, "BOARD_MEASURE": "1"}
             ask.pop("BOARD_CHANNEL", None)
-            ask.pop("BOARD_UART_FD", None)
+            ask.pop("BOARD_LINES", None)
             command = [sys.executable, str(ROOT / "simulator" / "rom.py"), str(rom)]
             command += ["-X", "heapsize=1M", str(SHIMS / "boot.py")]
             run = subprocess.run(command, env=ask, capture_output=True, text=True, check=False)
@@ -296,13 +304,9 @@ class Board:
             "BOARD_UID": _uid(str(self.config.get("id", self.kind))),
             "BOARD_PORTS": ",".join(f"{low}:{high}" for low, high in self.ports.items()),
         }
-        if self._uart_fd is not None:
-            env["BOARD_UART_FD"] = str(self._uart_fd)
-            fds.append(self._uart_fd)
-            if self.kind == "charger":
-                env["BOARD_UART_PINS"] = ",".join(str(n) for n in self.installation.pins.PZEM_UART)
-            elif self.config.get("uart_swap"):
-                env["BOARD_UART_PINS"] = "0,15,13"
+        lines = self._lines()
+        env["BOARD_LINES"] = ";".join(",".join(str(n) for n in line) for line in lines)
+        fds += [line[0] for line in lines]
         self._sent = {}
         self.repl_attached = True
         self._channel = ours
@@ -313,6 +317,51 @@ class Board:
         self._t_at, self._t_ms = time.monotonic(), 0
         self._loop.add_reader(self._pidfd, self._died)
         self._loop.add_reader(ours.fileno(), self._heard)
+
+    def _lines(self) -> list[tuple[int, int, int, int, int]]:
+        """Serial lines: descriptor, baud, and the board's UART, tx and rx that they end at."""
+        lines = []
+        if self._uart_fd is not None:
+            ends = (0, 15, 13) if self.config.get("uart_swap") else (0, 1, 3)
+            if self.kind == "charger":
+                ends = self.installation.pins.PZEM_UART
+            elif self.chip == "esp32":
+                ends = (2, 17, 16)
+            lines.append((self._uart_fd, 9600, *ends))
+        if self._serial is not None and self.installation.pins.NFC_UART:
+            lines.append((self._serial_fds[1], 115_200, *self.installation.pins.NFC_UART))
+        return lines
+
+    def _open_reader_line(self) -> None:
+        master, slave = pty.openpty()
+        tty.setraw(slave)
+        os.set_blocking(master, False)
+        os.set_blocking(slave, False)
+        self._serial_fds = (master, slave)
+        self._loop.add_reader(master, self._reader_hears)
+
+    def _reader_hears(self) -> None:
+        serial = self._serial
+        if serial is not None:
+            with contextlib.suppress(OSError):
+                serial.heard(os.read(self._serial_fds[0], 1024), self.now_ms())
+            self._reader_says()
+
+    def _reader_says(self) -> None:
+        serial, reader = self._serial, self.reader
+        if serial is None or reader is None or self._ended:
+            return
+        out = serial.says(self.now_ms())
+        if out:
+            with contextlib.suppress(OSError):
+                os.write(self._serial_fds[0], out)
+        if self._reader_due is not None:
+            self._reader_due.cancel()
+            self._reader_due = None
+        if reader.busy:
+            self._reader_due = self._loop.call_later(0.004 / self.speed, self._reader_says)
+
+    _reader_due: asyncio.TimerHandle | None = None
 
     def _launch(self, env: dict[str, str], fds: list[int]) -> subprocess.Popen[bytes]:
         """Start the interpreter on boot.py, with what it prints coming here."""
@@ -516,7 +565,7 @@ class Board:
         if address == display.I2C_ADDRESS and self.screen is not None and what == _I2C_WRITE:
             self.screen.write(data)
             return b"\x00"
-        if address == pn532.I2C_ADDRESS and self.reader is not None and self._spi is None:
+        if address == pn532.I2C_ADDRESS and self.reader is not None and self._nfc == "i2c":
             if self.reader.dead:
                 return b"\x01"
             if what == _I2C_WRITE:
@@ -711,6 +760,10 @@ class Board:
             self._uart_fd = None
         if self.meters is not None:
             self.meters.close()
+        if self._serial is not None:
+            self._loop.remove_reader(self._serial_fds[0])
+            for fd in self._serial_fds:
+                os.close(fd)
         shutil.rmtree(self._work, ignore_errors=True)
         self.stopped.set()
 

@@ -162,6 +162,11 @@ class Pn532:
             self._searching = False
             self._reply(0x4A, b"\x00", now_ms)
 
+    @property
+    def busy(self) -> bool:
+        """Will there be something to read, sooner or later?"""
+        return self._searching or bool(self._out)
+
     def ready(self, now_ms: int) -> bool:
         """Is there something to read?"""
         if self.dead:
@@ -178,6 +183,40 @@ class Pn532:
             return b"\x01"
         found = b"\x01" + self._out.pop(0)[1]
         return (found + b"\x80" * size)[:size]
+
+
+class Pn532Serial:
+    """The same chip on a serial line: asleep until it has heard 0x55 and a while of nothing."""
+
+    def __init__(self, reader: Pn532) -> None:
+        self._reader = reader
+        self._heard = b""
+        self._awake = False
+
+    def heard(self, data: bytes, now_ms: int) -> None:
+        """Bytes from the line, in any pieces."""
+        self._heard = (self._heard + data)[-600:]
+        if b"\x55" in self._heard:
+            self._awake = True
+        at = self._heard.find(b"\x00\xff")
+        if at < 0 or len(self._heard) < at + 4:
+            return
+        size = self._heard[at + 2]
+        # An ACK has no data and no sum of it.
+        end = at + 5 if size in {0, 0xFF} else at + 6 + size
+        if len(self._heard) < end:
+            return
+        whole, self._heard = self._heard[:end], self._heard[end:]
+        if self._awake:
+            self._reader.write(ACK if whole.endswith(ACK) else whole, now_ms)
+
+    def says(self, now_ms: int) -> bytes:
+        """What goes out by now."""
+        out = b""
+        while self._reader.ready(now_ms):
+            raw = self._reader.read(300, now_ms)[1:]
+            out += raw[:6] if raw.startswith(ACK) else raw[: raw[3] + 7]
+        return out
 
 
 def reversed_bits(data: bytes) -> bytes:

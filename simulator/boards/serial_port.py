@@ -13,13 +13,12 @@ import pins
 import wiring
 
 _ESP32 = wiring.CHIP == "esp32"
-_FD = host.getenv("BOARD_UART_FD")
-# Which UART and pins the bench has put the line on: "number,tx,rx".
-_WIRED = [
-    int(n)
-    for n in (host.getenv("BOARD_UART_PINS") or ("2,17,16" if _ESP32 else "0,1,3")).split(",")
+# The lines the bench has laid: (descriptor, baud, UART, tx, rx).
+_LINES = [
+    [int(n) for n in line.split(",")]
+    for line in (host.getenv("BOARD_LINES") or "").split(";")
+    if line
 ]
-_BAUD = int(host.getenv("BOARD_UART_BAUD") or 9600)
 _opened = {}
 
 
@@ -93,12 +92,12 @@ class UART(io.IOBase):
         self._timeout_us = timeout * 1000
         # At least one character of the line's speed, and a little.
         self._between_us = max((timeout_char or 0) * 1000, 13_000_000 // self._baud + 1000)
-        if _FD and (self._id, self._tx, self._rx) == tuple(_WIRED):
-            self._file = _opened.get(_FD)
-            if self._file is None:
-                self._file = _opened[_FD] = host.open_fd(int(_FD))
-        else:
-            self._file = None
+        self._file, self._line_baud = None, self._baud
+        for fd, baud, *ends in _LINES:
+            if ends == [self._id, self._tx, self._rx]:
+                if fd not in _opened:
+                    _opened[fd] = host.open_fd(fd)
+                self._file, self._line_baud = _opened[fd], baud
 
     def _eaten_by_repl(self):
         return not _ESP32 and self._id == 0 and os.repl_on_uart0()
@@ -111,7 +110,7 @@ class UART(io.IOBase):
             data = host.read_some(self._file, 256)
             if not data:
                 return
-            if self._baud != _BAUD:
+            if self._baud != self._line_baud:
                 data = bytes(b ^ 0xA5 for b in data[::2])  # another speed: fewer and other bytes
             if self._eaten_by_repl():
                 if b"\x03" in data:
@@ -182,7 +181,7 @@ class UART(io.IOBase):
         """Send; how many bytes. Returns before they are out, see txdone()."""
         data = bytes(data)
         if self._file is not None:
-            out = data if self._baud == _BAUD else bytes(b ^ 0x5A for b in data[::2])
+            out = data if self._baud == self._line_baud else bytes(b ^ 0x5A for b in data[::2])
             self._file.write(out)
         return len(data)
 

@@ -170,6 +170,32 @@ def test_a_card_laid_on_the_bench_is_read(tmp_path: Path) -> None:
         board.said("OSError")
 
 
+SERIAL_READER = """
+import time
+from machine import UART, Pin
+uart = UART(1, baudrate=115200, tx=Pin(18), rx=Pin(19), timeout=20)
+deaf = UART(2, baudrate=9600, tx=Pin(18), rx=Pin(19), timeout=20)
+def ask(hex):
+    uart.write(bytes.fromhex(hex))
+    time.sleep_ms(60)
+    got = uart.read() or b""
+    print("got", got.hex())
+ask("0000FF02FED4022A00")
+ask("5555" + "00" * 14 + "0000FF02FED4022A00")
+while True:
+    ask("0000FF04FCD44A0100E100")
+"""
+
+
+@pytest.mark.board
+def test_the_reader_on_a_serial_line_wants_to_be_woken(tmp_path: Path) -> None:
+    with RunningBoard(tmp_path, SERIAL_READER, config={"id": "c", "nfc": "uart"}) as board:
+        board.said("got 0000ff00ff000000ff06fad50332010607e800")
+        assert board.printed[0] == "got"
+        board.put(card="04112233445566")
+        board.said("0000ff0ff1d54b010100440007041122334455662a00")
+
+
 SCREEN = """
 import ssd1306
 from machine import Pin, SoftI2C
