@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 import time
@@ -172,6 +173,27 @@ def priority(
     """Say which chargers are served first."""
     body = {"charger": charger, "priority": number}
     typer.echo(_ask(f"{_address(config, url)}/api/priority", body)["words"])
+
+
+@app.command()
+def update(
+    device: Annotated[str, typer.Argument(help="whose firmware")],
+    bundle: Annotated[
+        Path | None, typer.Argument(help="from python -m tools.bundle; left out: how far it is")
+    ] = None,
+    version: Annotated[str, typer.Option(help="of the firmware in it")] = "",
+    config: Config = _DEFAULT,
+    url: Url = "",
+) -> None:
+    """Give a board new firmware over the network, or say how far that is."""
+    body: dict[str, Any] = {"device": device}
+    if bundle is not None:
+        try:
+            content = bundle.read_bytes()
+        except OSError as e:
+            raise Refusal(f"{bundle}: {e.strerror}") from e
+        body |= {"bundle": base64.b64encode(content).decode(), "version": version}
+    typer.echo(_ask(f"{_address(config, url)}/api/update", body)["words"])
 
 
 def _address(config: Path, url: str) -> str:

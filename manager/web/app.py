@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import socket
@@ -88,6 +89,17 @@ def app(manager: Manager) -> Starlette:
         body = await _body(request)
         return _said(manager.set_priority(str(body.get("charger", "")), body.get("priority")))
 
+    async def update(request: Request) -> Response:
+        body = await _body(request)
+        device = str(body.get("device", ""))
+        if "bundle" not in body:
+            return _said(manager.updates.said(device) or f"no update was offered to {device}")
+        try:
+            bundle = base64.b64decode(str(body["bundle"]), validate=True)
+        except ValueError as e:
+            raise Refusal("the bundle is not base64") from e
+        return _said(manager.offer_update(device, bundle, str(body.get("version", ""))))
+
     return Starlette(
         exception_handlers={Refusal: _refused},
         routes=[
@@ -97,6 +109,7 @@ def app(manager: Manager) -> Starlette:
             Route("/api/live", live),
             Route("/api/limit", limit, methods=["POST"]),
             Route("/api/priority", priority, methods=["POST"]),
+            Route("/api/update", update, methods=["POST"]),
         ],
         middleware=[Middleware(GZipMiddleware, minimum_size=1000)],
     )
