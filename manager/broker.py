@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _INFLIGHT = 2000
 
 
+KINDS = ("mosquitto", "iotcore")
+
+
 class BrokerError(Refusal):
     """No broker to be had, or it did not start."""
 

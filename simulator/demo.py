@@ -66,6 +66,7 @@ class Demo:
     folder: Path
     policy: str
     speed: float
+    broker_kind: str = ""
     children: list[Child] = field(default_factory=list)
     mqtt: broker.Broker | None = None
     url: str = ""
@@ -77,7 +78,7 @@ class Demo:
 
     def start(self, say: Callable[[str], None]) -> None:
         """Start everything, the broker first; Refusal with a log's tail if something does not."""
-        self.mqtt = broker.start(self.folder / "broker")
+        self.mqtt = broker.start(self.folder / "broker", kind=self.broker_kind)
         say(f"broker: {self.mqtt.name} at {self.mqtt.host}:{self.mqtt.port}")
         keys = {name: secrets.token_hex(16) for name in (METER, *CHARGERS)}
         self._building()
@@ -304,6 +305,9 @@ def demo(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="write what happened here at the end")
     ] = None,
+    broker_kind: Annotated[
+        str, typer.Option("--broker", help="mosquitto or iotcore; left out: the best there is")
+    ] = "",
     policy: Annotated[str, typer.Option(help=f"how to share: {', '.join(POLICIES)}")] = "fair",
     folder: Annotated[
         Path, typer.Option(help="everything is kept in here: logs, flashes, store")
@@ -312,9 +316,11 @@ def demo(
     """Show the main job, live: broker, manager, a meter and three chargers on a recorded house."""
     if policy not in POLICIES:
         raise typer.BadParameter(f"{policy!r} is not one of {', '.join(POLICIES)}")
+    if broker_kind not in ("", *broker.KINDS):
+        raise typer.BadParameter(f"{broker_kind!r} is not one of {', '.join(broker.KINDS)}")
     console = Console()
     _prepare(folder)
-    running = Demo(folder.resolve(), policy, speed)
+    running = Demo(folder.resolve(), policy, speed, broker_kind)
 
     # Told, not interrupted: an exception in the middle of starting a process would lose it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from manager.broker import KINDS
 from shared import protocol
 from tests.live.running import Device, Running
+from tests.real_parts import real_part
 
 pytestmark = pytest.mark.broker
 
@@ -21,9 +23,11 @@ max_counters = 1
 """
 
 
-@pytest.fixture
-def running(tmp_path: Path, mosquitto: str) -> Iterator[Running]:
-    system = Running(tmp_path, SITE)
+@pytest.fixture(params=KINDS)
+def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]:
+    if request.param == "mosquitto":
+        real_part("mosquitto")
+    system = Running(tmp_path, SITE, kind=request.param)
     yield system
     system.stop()
 
