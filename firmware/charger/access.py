@@ -1,6 +1,7 @@
 """Who may charge: a tap starts, the same tap stops; the manager decides, and without it the signed list it last sent.
 
-Pure: it is told what happened and keeps what follows. Times in ms. Verdicts come from elsewhere (`asking` says for whom).
+Pure: it is told what happened and keeps what follows. Times in ms. Verdicts come from elsewhere
+(`asking` says for whom).
 """
 
 ASK_MS = 3_000  # so long the manager is waited for before the list decides

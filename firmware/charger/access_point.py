@@ -1,4 +1,5 @@
-"""The charger's own access point "CCVEI": a telephone on it sees what the charger does, and sets it up. It takes the place
+"""The charger's own access point "CCVEI": a telephone on it sees what the charger does, and sets
+it up. It takes the place
 of the network lane; the safety lane goes on beside it, so a charger on a fixed current charges meanwhile.
 """
 
@@ -16,15 +17,17 @@ except ImportError:
     pass
 
 NAME = "CCVEI"
-OPEN_MS = 15 * 60_000  # without a restart asked for; a configured charger then goes back to its network
+OPEN_MS = (
+    15 * 60_000
+)  # without a restart asked for; a configured charger then goes back to its network
 TABS = (
     ("/", "Status", ()),
     (
         "/network",
         "Network",
         (
-            "id", "site", "wifi_ssid", "wifi_password", "broker_host", "broker_port", "broker_user", "broker_password", "key",
-            "portal_password",
+            "id", "site", "key", "wifi_ssid", "wifi_password",
+            "broker_host", "broker_port", "broker_user", "broker_password", "portal_password",
         ),
     ),
     ("/mode", "Operation mode", ("mode", "manual_a", "schedule", "access", "failsafe_a")),
@@ -37,7 +40,11 @@ TABS = (
 
 _EVSE = {"A": "no car", "B": "car plugged in", "C": "car ready", "D": "car asks for ventilation", "E": "pilot shorted",
          "F": "not available"}  # fmt: skip
-_MODES = {"managed": "\u21c4 managed", "intelligent": "\u2302 intelligent", "manual": "\u270b manual"}
+_MODES = {
+    "managed": "\u21c4 managed",
+    "intelligent": "\u2302 intelligent",
+    "manual": "\u270b manual",
+}
 
 
 def password(config: "Any", uid: str) -> str:
@@ -53,8 +60,14 @@ def status(r: Report, config: "Any", address: str) -> "list[tuple[str, str]]":
         ma = max(ma, r.load[k])
     rows = [
         ("Amps", "%d.%d A of %d A" % (ma // 1000, ma % 1000 // 100, r.offer_a)),
-        ("EVSE", "%s %s, %s" % ("\u26a1" if r.contactor else "\u25cb", r.state, _EVSE[r.state[0]])),
-        ("HOME", "%d A contracted" % config["contracted_a"] if config["contracted_a"] else "not set"),
+        (
+            "EVSE",
+            "%s %s, %s" % ("\u26a1" if r.contactor else "\u25cb", r.state, _EVSE[r.state[0]]),
+        ),
+        (
+            "HOME",
+            "%d A contracted" % config["contracted_a"] if config["contracted_a"] else "not set",
+        ),
         ("Wi-Fi", "\u25d4 %s at %s" % (NAME, address)),
         ("Mode", _MODES[config["mode"]]),
         ("Timer", "\u23f0 " + config["schedule"] if config["schedule"] else "\u2014 always"),
@@ -69,7 +82,15 @@ def status(r: Report, config: "Any", address: str) -> "list[tuple[str, str]]":
 class AccessPoint:
     """`run` until the restart."""
 
-    def __init__(self, config: "Any", wlan: "Any", exchange: Exchange, orders: Orders, start: int, restart: "Any") -> None:
+    def __init__(
+        self,
+        config: "Any",
+        wlan: "Any",
+        exchange: Exchange,
+        orders: Orders,
+        start: int,
+        restart: "Any",
+    ) -> None:
         self._config = config
         self._exchange = exchange
         self._orders = orders

@@ -107,9 +107,7 @@ def connect(
     from firmware.charger.network_lane import NetworkLane
 
     gc.collect()
-    wifi = boards.network_interface(
-        board.table, config["wifi_ssid"], config["wifi_password"]
-    )
+    wifi = boards.network_interface(board.table, config["wifi_ssid"], config["wifi_password"])
     follow: "tuple[tuple[str, bytes | None], ...]" = ()
     if config["mode"] == "intelligent":
         follow = ((config["counter"], bytes.fromhex(config["counter_key"]) or None),)
@@ -141,5 +139,8 @@ def set_up(config: "Any", exchange: Exchange, orders: Orders, start: int) -> Non
 
     secret = access_point.password(config, boards.uid())
     wlan = boards.access_point(access_point.NAME, secret)
-    print("access point %s, password %s, http://%s/" % (access_point.NAME, secret, wlan.ifconfig()[0]))
+    print(
+        "access point %s, password %s, http://%s/"
+        % (access_point.NAME, secret, wlan.ifconfig()[0])
+    )
     access_point.AccessPoint(config, wlan, exchange, orders, start, boards.restart).run()

@@ -1,4 +1,5 @@
-"""The attendant: cards, and the sessions they pay for. Part of the network lane; `say(message)` publishes (0: it did not)."""
+"""The attendant: cards, and the sessions they pay for. Part of the network lane; `say(message)`
+publishes (0: it did not)."""
 
 from firmware.charger.access import Access
 from firmware.charger.card_list import CardList
@@ -39,7 +40,8 @@ class Attendant:
         return self.sessions.measured(_meter_wh(r)) if r.load else 0
 
     def step(self, r: Report, known: bool, online: bool, now: int) -> None:
-        """One round. `known`: the safety lane has found out whether a car is plugged in; `online`: the manager listens."""
+        """One round. `known`: the safety lane has found out whether a car is plugged in; `online`:
+        the manager listens."""
         access = self.access
         if access.overdue(now):
             card = access.asking
@@ -66,7 +68,8 @@ class Attendant:
             self._tell(now)
 
     def _after_cut(self, r: Report, now: int) -> None:
-        """A restart came in the middle of a session: it goes on if the car is still there, else it ended with the power."""
+        """A restart came in the middle of a session: it goes on if the car is still there, else it
+        ended with the power."""
         sessions = self.sessions
         running = sessions.running
         if running is None or (self._measures and not r.load and not r.meter_lost):
@@ -91,7 +94,9 @@ class Attendant:
     def _tell(self, now: int) -> None:
         sessions = self.sessions
         running = sessions.running
-        if sessions.waiting and (now - self._told_at >= REPEAT_MS or sessions.waiting[0] != self._told):
+        if sessions.waiting and (
+            now - self._told_at >= REPEAT_MS or sessions.waiting[0] != self._told
+        ):
             self._told_at = now
             self._told = sessions.waiting[0]
             self._tell_ended(self._told, now)
@@ -116,7 +121,9 @@ class Attendant:
         s = self.sessions.read(number)
         if s is None:
             return
-        age_s = (now - self._ended_at.get(number, 0)) // 1000  # after a restart: since the start at least
+        age_s = (
+            now - self._ended_at.get(number, 0)
+        ) // 1000  # after a restart: since the start at least
         if not s["told"] and not self._begun(s, age_s + s["s"]):
             return
         message = {

@@ -153,7 +153,8 @@ class Board:
         )
 
     def card_reader(self, bus: str) -> "Any":
-        """The bus of the card reader, as pn532.Reader wants it: "i2c", "spi" or "uart"; None if the board has no pins for it."""
+        """The bus of the card reader, as pn532.Reader wants it: "i2c", "spi" or "uart"; None if
+        the board has no pins for it."""
         from firmware.charger import pn532
 
         pin = machine.Pin
@@ -161,14 +162,22 @@ class Board:
         if bus == "i2c" and table.NFC_I2C:
             number, scl, sda = table.NFC_I2C
             # A bus held down costs 5 ms and not the driver's own 50.
-            return pn532.OverI2C(machine.I2C(number, scl=pin(scl), sda=pin(sda), freq=400_000, timeout=5000))
+            return pn532.OverI2C(
+                machine.I2C(number, scl=pin(scl), sda=pin(sda), freq=400_000, timeout=5000)
+            )
         if bus == "spi" and table.NFC_SPI:
             number, sck, mosi, miso, select = table.NFC_SPI
-            spi = machine.SPI(number, baudrate=1_000_000, sck=pin(sck), mosi=pin(mosi), miso=pin(miso))
+            spi = machine.SPI(
+                number, baudrate=1_000_000, sck=pin(sck), mosi=pin(mosi), miso=pin(miso)
+            )
             return pn532.OverSPI(spi, pin(select, pin.OUT, value=1))
         if bus == "uart" and table.NFC_UART:
             number, tx, rx = table.NFC_UART
-            return pn532.OverUART(machine.UART(number, baudrate=115_200, tx=pin(tx), rx=pin(rx), timeout=0, rxbuf=256))
+            return pn532.OverUART(
+                machine.UART(
+                    number, baudrate=115_200, tx=pin(tx), rx=pin(rx), timeout=0, rxbuf=256
+                )
+            )
         return None
 
     def watchdog(self, ms: int) -> None:
@@ -241,10 +250,13 @@ def restart() -> None:
 
 def reset_cause() -> str:
     """Why the board last started, in a word."""
-    cause = machine.reset_cause()
-    return {
-        machine.PWRON_RESET: "power", machine.HARD_RESET: "hard", machine.WDT_RESET: "watchdog", machine.SOFT_RESET: "soft",
-    }.get(cause, "other")  # fmt: skip
+    words = {
+        machine.PWRON_RESET: "power",
+        machine.HARD_RESET: "hard",
+        machine.WDT_RESET: "watchdog",
+        machine.SOFT_RESET: "soft",
+    }
+    return words.get(machine.reset_cause(), "other")
 
 
 def random_32() -> int:

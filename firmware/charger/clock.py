@@ -13,10 +13,12 @@ class Clock:
     def now_ms(self) -> int:
         """Milliseconds since the start."""
         ticks = ticks_ms()
-        self._total += ticks_diff(ticks, self._last)
+        passed: int = ticks_diff(ticks, self._last)
+        self._total += passed
         self._last = ticks
         return self._total
 
     def at(self, ticks: int) -> int:
         """The same for a recent moment given as ticks."""
-        return self._total + ticks_diff(ticks, self._last)
+        passed: int = ticks_diff(ticks, self._last)
+        return self._total + passed

@@ -174,13 +174,11 @@ class Evse:
         else:
             self._candidate = letter
             self._same = 1
-        if self._same >= OPEN_WINDOWS and letter != self.letter:
-            if not self.out.contactor or now - self.switched_at >= BLANK_SWITCH_OPEN_MS:
-                self._changed(letter, i)
+        settled = not self.out.contactor or now - self.switched_at >= BLANK_SWITCH_OPEN_MS
+        if settled and self._same >= OPEN_WINDOWS and letter != self.letter:
+            self._changed(letter, i)
         if self.ready:
-            if self._contrary >= OPEN_WINDOWS and (
-                not self.out.contactor or now - self.switched_at >= BLANK_SWITCH_OPEN_MS
-            ):
+            if settled and self._contrary >= OPEN_WINDOWS:
                 self.ready = False
         elif wants and self._same >= OPEN_WINDOWS:
             self.ready = True
@@ -480,14 +478,17 @@ class Evse:
                 if self.ready:  # the charger's own doing: no quick cycling
                     self._lockout(MINIMUM_OFF_MS)
         elif (
-            contactor_does == KEEP
-            and self.proven
-            and not self.active("self_test")
-            and self.now >= self._lockout_until
+            (
+                contactor_does == KEEP
+                and self.proven
+                and not self.active("self_test")
+                and self.now >= self._lockout_until
+            )
+            and self.ready
+            and self.offering
         ):
-            if self.ready and self.offering:
-                out.contactor = True
-                self.switched_at = self.now
+            out.contactor = True
+            self.switched_at = self.now
 
     # -- What is told
 

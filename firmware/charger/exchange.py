@@ -12,7 +12,8 @@ except ImportError:
 
 
 class Orders:
-    """From the network lane: what may be offered. `limit_a` counts before `until_ms` (-1: always), `else_a` after it."""
+    """From the network lane: what may be offered. `limit_a` counts before `until_ms` (-1: always),
+    `else_a` after it."""
 
     def __init__(self) -> None:
         self.limit_a = 0

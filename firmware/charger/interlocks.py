@@ -7,7 +7,10 @@ condition must be gone before an unlatched row ends, and how long no contactor c
 from firmware.charger.records import Inputs
 
 try:
-    from typing import Any  # for type checkers; the boards have no typing
+    from typing import TYPE_CHECKING  # for type checkers; the boards have no typing
+
+    if TYPE_CHECKING:
+        from firmware.charger.evse import Evse
 except ImportError:
     pass
 
@@ -38,15 +41,15 @@ SERVICE = "service"
 # -- Conditions of the interlock matrix. Each gets the machine, the inputs, and whether its row is active already.
 
 
-def _not_ready(e: "Any", i: Inputs, active: bool) -> bool:
+def _not_ready(e: "Evse", i: Inputs, active: bool) -> bool:
     return not e.ready
 
 
-def _no_current(e: "Any", i: Inputs, active: bool) -> bool:
+def _no_current(e: "Evse", i: Inputs, active: bool) -> bool:
     return e.grant_a < 6
 
 
-def _diode(e: "Any", i: Inputs, active: bool) -> bool:
+def _diode(e: "Evse", i: Inputs, active: bool) -> bool:
     return (
         i.letter in ("B", "C", "D")
         and not i.diode
@@ -56,25 +59,25 @@ def _diode(e: "Any", i: Inputs, active: bool) -> bool:
     )
 
 
-def _pilot(e: "Any", i: Inputs, active: bool) -> bool:
+def _pilot(e: "Evse", i: Inputs, active: bool) -> bool:
     if active:
         return e.line_lost or e.letter not in ("A", "B")
     return e.letter == "E" or e.line_lost
 
 
-def _ventilation(e: "Any", i: Inputs, active: bool) -> bool:
+def _ventilation(e: "Evse", i: Inputs, active: bool) -> bool:
     return e.letter == "D" and not e.settings.ventilation
 
 
-def _residual(e: "Any", i: Inputs, active: bool) -> bool:
+def _residual(e: "Evse", i: Inputs, active: bool) -> bool:
     return i.rcm and not e.test.testing_rcm
 
 
-def _residual_test(e: "Any", i: Inputs, active: bool) -> bool:
+def _residual_test(e: "Evse", i: Inputs, active: bool) -> bool:
     return e.failure == "residual_self_test"
 
 
-def _welded(e: "Any", i: Inputs, active: bool) -> bool:
+def _welded(e: "Evse", i: Inputs, active: bool) -> bool:
     # The far side may hold voltage for a moment (motor, capacitor): a second after opening, and a second long.
     if e.out.contactor or e.now - e.switched_at < 1000:
         return False
@@ -87,15 +90,15 @@ def _welded(e: "Any", i: Inputs, active: bool) -> bool:
     return False
 
 
-def _missing(e: "Any", i: Inputs, active: bool) -> bool:
+def _missing(e: "Evse", i: Inputs, active: bool) -> bool:
     return e.out.contactor and i.mains is False
 
 
-def _ground(e: "Any", i: Inputs, active: bool) -> bool:
+def _ground(e: "Evse", i: Inputs, active: bool) -> bool:
     return not i.pe
 
 
-def _over_current(e: "Any", i: Inputs, active: bool) -> bool:
+def _over_current(e: "Evse", i: Inputs, active: bool) -> bool:
     if e.now - e.offer_at < FOLLOW_MS or not e.out.contactor:
         return False
     for ma in i.currents_ma:
@@ -104,62 +107,63 @@ def _over_current(e: "Any", i: Inputs, active: bool) -> bool:
     return False
 
 
-def _hot(e: "Any", i: Inputs, active: bool) -> bool:
+def _hot(e: "Evse", i: Inputs, active: bool) -> bool:
     for c in i.temperatures_c:
         if c is not None and c >= (60 if active else 75):
             return True
     return False
 
 
-def _sensor(e: "Any", i: Inputs, active: bool) -> bool:
+def _sensor(e: "Evse", i: Inputs, active: bool) -> bool:
     return e.sensor_bad
 
 
-def _under_voltage(e: "Any", i: Inputs, active: bool) -> bool:
+def _under_voltage(e: "Evse", i: Inputs, active: bool) -> bool:
     for dv in i.voltages_dv:
         if dv * 100 < e.settings.nominal_dv * (90 if active else 85):
             return True
     return False
 
 
-def _over_voltage(e: "Any", i: Inputs, active: bool) -> bool:
+def _over_voltage(e: "Evse", i: Inputs, active: bool) -> bool:
     for dv in i.voltages_dv:
         if dv * 100 > e.settings.nominal_dv * (109 if active else 110):
             return True
     return False
 
 
-def _far_over_voltage(e: "Any", i: Inputs, active: bool) -> bool:
+def _far_over_voltage(e: "Evse", i: Inputs, active: bool) -> bool:
     for dv in i.voltages_dv:
         if dv * 100 > e.settings.nominal_dv * 115:
             return True
     return False
 
 
-def _frequency(e: "Any", i: Inputs, active: bool) -> bool:
+def _frequency(e: "Evse", i: Inputs, active: bool) -> bool:
     return i.freq_mhz != 0 and not 47_500 <= i.freq_mhz <= 51_500
 
 
-def _proximity(e: "Any", i: Inputs, active: bool) -> bool:
+def _proximity(e: "Evse", i: Inputs, active: bool) -> bool:
     if not e.settings.detachable or e.plug_ohm <= 0 or e.letter == "A":
         return False
     return i.pp_ohm < 0 or abs(i.pp_ohm - e.plug_ohm) * 5 > e.plug_ohm
 
 
-def _no_rating(e: "Any", i: Inputs, active: bool) -> bool:
+def _no_rating(e: "Evse", i: Inputs, active: bool) -> bool:
     return e.settings.detachable and e.plugged and e.cable_a == 0
 
 
-def _starved(e: "Any", i: Inputs, active: bool) -> bool:
+def _starved(e: "Evse", i: Inputs, active: bool) -> bool:
     return e.gap_ms > STARVED_MS
 
 
-def _self_test(e: "Any", i: Inputs, active: bool) -> bool:
+def _self_test(e: "Evse", i: Inputs, active: bool) -> bool:
     return not e.proven
 
 
 # The interlock matrix. Of the active rows the strictest word for pilot and contactor counts.
 #
+# fmt: off
 # name                  condition          held   pilot  contactor latched  restart  lock-out   (ms)
 INTERLOCKS = (
     ("ev_not_ready", _not_ready, 0, KEEP, NOW, NO, 0, LEFT_C_LOCKOUT_MS),
@@ -184,6 +188,7 @@ INTERLOCKS = (
     ("cable_unrated", _no_rating, 0, X1, NEVER, UNPLUG, 0, 0),
     ("starvation", _starved, 0, X1, NOW, NO, 5_000, FAULT_LOCKOUT_MS),
 )
+# fmt: on
 NAMES = tuple([row[0] for row in INTERLOCKS])
 # Rows that are the normal course of charging, not faults.
 NORMAL = ("ev_not_ready", "no_current", "self_test")

@@ -109,7 +109,7 @@ class NetworkLane:
             if r.taps != self._taps:
                 self._taps = r.taps
                 self.attendant.tapped(r.card, r.card_text, now)
-            self.attendant.step(r, r.why != "self_test" and r.why != "", online, now)
+            self.attendant.step(r, r.why not in {"self_test", ""}, online, now)
         except OSError as e:
             # The flash takes no more: sessions go on in memory, and what is allowed stays so.
             sys.print_exception(e)
@@ -304,7 +304,12 @@ class NetworkLane:
         else:
             own = self._report.load[0::5] if config["meter_sees"] == "all" else []
             o.limit_a = house_rule.limit_a(
-                config["contracted_a"], config["buffer_a"], config["max_a"], self._house, own, self._wiring
+                config["contracted_a"],
+                config["buffer_a"],
+                config["max_a"],
+                self._house,
+                own,
+                self._wiring,
             )
             o.until_ms = self._house_at + house_rule.GOOD_MS
         access = self.attendant.access
@@ -318,14 +323,26 @@ class NetworkLane:
         if o.clear and self._report.cleared == o.clear:
             o.clear = ""
         o.stop = self._restarting
-        if before != (o.limit_a, o.until_ms, o.else_a, o.lease, o.allowed, o.present, o.clear, o.stop):
+        if before != (
+            o.limit_a,
+            o.until_ms,
+            o.else_a,
+            o.lease,
+            o.allowed,
+            o.present,
+            o.clear,
+            o.stop,
+        ):
             self._exchange.order(o)
 
     def in_schedule(self, now: int) -> bool:
         """Whether the week's timer allows charging; always while the time is not known."""
         if not self._spans or not self._utc_s:
             return True
-        return is_open(self._spans, minute_of_week(self._utc_s + (now - self._utc_at) // 1000, self._offset_min))
+        return is_open(
+            self._spans,
+            minute_of_week(self._utc_s + (now - self._utc_at) // 1000, self._offset_min),
+        )
 
     def _command(self, message: "dict[str, Any]", now: int) -> None:
         command = message["command"]
@@ -352,7 +369,14 @@ class NetworkLane:
 
     def _update(self, message: "dict[str, Any]") -> None:
         if message["code"] == protocol.UPDATE_OFFER and self._report.contactor:
-            self._say({"code": protocol.UPDATE_STATUS, "update": message["update"], "state": "busy", "offset": 0})
+            self._say(
+                {
+                    "code": protocol.UPDATE_STATUS,
+                    "update": message["update"],
+                    "state": "busy",
+                    "offset": 0,
+                }
+            )
             return
         if self.update is None:
             # Only now: most starts never need it.
@@ -365,7 +389,14 @@ class NetworkLane:
         """Reaching the manager is what shows that an update works."""
         ended = update_start.settle()
         if ended is not None:
-            self._say({"code": protocol.UPDATE_STATUS, "update": ended[0], "state": ended[1], "offset": 0})
+            self._say(
+                {
+                    "code": protocol.UPDATE_STATUS,
+                    "update": ended[0],
+                    "state": ended[1],
+                    "offset": 0,
+                }
+            )
 
     def _setting(self, message: "dict[str, Any]") -> None:
         from firmware.common.config import ConfigError

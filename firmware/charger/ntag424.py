@@ -1,6 +1,7 @@
 """NTAG 424 DNA: the signed message (SUN) such a card makes anew at every reading, and whether it is true.
 
-NXP AN12196: the card writes into its text its number and reading counter, encrypted (picc, 16 bytes), and a MAC over them
+NXP AN12196: the card writes into its text its number and reading counter, encrypted (picc, 16
+bytes), and a MAC over them
 (cmac, 8 bytes). A copied card repeats an old counter, and is refused.
 """
 
@@ -33,7 +34,9 @@ def _doubled(block: bytes) -> bytes:
 def cmac(key: bytes, message: bytes) -> bytes:
     """AES-CMAC (RFC 4493), 16 bytes."""
     sub = _doubled(aes(key, _ECB).encrypt(_ZERO))
-    last = message[len(message) // 16 * 16 :] if len(message) % 16 or not message else message[-16:]
+    last = (
+        message[len(message) // 16 * 16 :] if len(message) % 16 or not message else message[-16:]
+    )
     head = message[: len(message) - len(last)]
     if len(last) < 16:
         sub = _doubled(sub)

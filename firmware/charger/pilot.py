@@ -66,7 +66,8 @@ def amps(duty: int) -> int:
 
 
 class Calibration:
-    """From the voltage at the ADC's pin to that at the pilot, by two points: the node with the line at +12 and at -12 V.
+    """From the voltage at the ADC's pin to that at the pilot, by two points: the node with the
+    line at +12 and at -12 V.
 
     The default is the divider of docs/charger-wiring.md (100 k, 22 k to 3.3 V, 16 k): 2289 mV and 254 mV.
     Commissioning measures the two on the board with the plug out and the steady line, which takes out the tolerance

@@ -1,6 +1,7 @@
 """PN532 card reader: frames, three buses, and a reader that is stepped and never waits.
 
-A step does at most one bus transfer of 64 bytes: 1.5 ms on I2C at 400 kHz, 0.6 ms on SPI at 1 MHz. Frames are those of NXP's
+A step does at most one bus transfer of 64 bytes: 1.5 ms on I2C at 400 kHz, 0.6 ms on SPI at 1 MHz.
+Frames are those of NXP's
 user manual: 00 00 FF LEN LCS TFI data DCS 00, an ACK 00 00 FF 00 FF 00 before every answer.
 """
 
@@ -128,7 +129,7 @@ class OverSPI:
             self._bus.write_readinto(_reversed(data), back)
         finally:
             self._select.on()
-        return _reversed(back)
+        return _reversed(bytes(back))
 
     def write(self, data: bytes) -> None:
         """A frame."""
@@ -169,7 +170,9 @@ class OverUART:
         at = self._heard.find(b"\x00\xff")
         if at < 0 or len(self._heard) < at + 4:
             return False
-        return len(self._heard) >= at + (4 if self._heard[at + 2] == 0 else 6 + self._heard[at + 2])
+        return len(self._heard) >= at + (
+            4 if self._heard[at + 2] == 0 else 6 + self._heard[at + 2]
+        )
 
     def read(self) -> bytes:
         """The frame; what came behind it is kept."""
@@ -181,7 +184,8 @@ class OverUART:
 
 
 class Reader:
-    """`step` often. `taps` is raised when a card has been laid down: then `card` is its number in hex and `text` what an
+    """`step` often. `taps` is raised when a card has been laid down: then `card` is its number in
+    hex and `text` what an
     NTAG 424 DNA holds to be read (b"" for others). `online`: the reader answers."""
 
     def __init__(self, bus: "Any", secure: bool = False) -> None:

@@ -32,7 +32,8 @@ class SafetyLane:
 
     def __init__(self, board: "Any", settings: Settings, exchange: Exchange, orders: Orders, meter: OwnMeter | None,
                  start: int, reader: "Any" = None) -> None:  # fmt: skip
-        """`reader` is a card reader (pn532.Reader) or None. `start` ticks are the moment both lanes count from; `orders` is what holds until the network lane speaks."""
+        """`reader` is a card reader (pn532.Reader) or None. `start` ticks are the moment both
+        lanes count from; `orders` is what holds until the network lane speaks."""
         self._board = board
         self._exchange = exchange
         self._meter = meter

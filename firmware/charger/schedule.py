@@ -1,6 +1,5 @@
 """The week's timer: when charging is allowed, as people write it down: ``mo-fr 22:00-06:00, sa-su 00:00-24:00``."""
 
-
 DAYS = ("mo", "tu", "we", "th", "fr", "sa", "su")
 _DAY_MIN = 24 * 60
 _WEEK_MIN = 7 * _DAY_MIN
@@ -36,7 +35,9 @@ def parse(text: str) -> "list[tuple[int, int]]":
         days = words[0].split("-")
         hours = words[1].split("-")
         if len(days) > 2 or days[0] not in DAYS or days[-1] not in DAYS:
-            raise ScheduleError(words[0] + " is no day: mo, tu, we, th, fr, sa, su, or two of them as mo-fr")
+            raise ScheduleError(
+                words[0] + " is no day: mo, tu, we, th, fr, sa, su, or two of them as mo-fr"
+            )
         if len(hours) != 2:
             raise ScheduleError(words[1] + " is no span of time: write 22:00-06:00")
         start, end = _minutes(hours[0]), _minutes(hours[1])

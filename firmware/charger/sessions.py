@@ -1,4 +1,5 @@
-"""Charging sessions in flash. One file for the session under way, one for each that has ended and that the manager has not
+"""Charging sessions in flash. One file for the session under way, one for each that has ended and
+that the manager has not
 acknowledged. Each is replaced whole, and an ended one is written before the running one is cleared: a power cut at any
 moment leaves it once, under its number, and never lost.
 """
@@ -28,7 +29,8 @@ def grown(before_wh: int, now_wh: int) -> int:
 
 
 class Sessions:
-    """`running`: the session under way or None: {n, how, card, from_wh, wh, last_wh, s, told}. `waiting`: the numbers of
+    """`running`: the session under way or None: {n, how, card, from_wh, wh, last_wh, s, told}.
+    `waiting`: the numbers of
     those that have ended and are not yet acknowledged, oldest first. `after_cut`: a restart came in the middle of one.
     Every method that changes something writes the flash, and raises OSError with nothing changed if that cannot be."""
 
@@ -67,7 +69,17 @@ class Sessions:
         """A session begins with the meter at so much."""
         n = self._last + 1
         self._keep(
-            n, {"n": n, "how": how, "card": card, "from_wh": meter_wh, "wh": 0, "last_wh": meter_wh, "s": 0, "told": 0}
+            n,
+            {
+                "n": n,
+                "how": how,
+                "card": card,
+                "from_wh": meter_wh,
+                "wh": 0,
+                "last_wh": meter_wh,
+                "s": 0,
+                "told": 0,
+            },
         )
 
     def measured(self, meter_wh: int) -> int:

@@ -49,7 +49,8 @@ ROWS = (
 
 
 class ChargerConfig(Config):
-    """The settings, with what a table of single rows cannot say: currents a pilot can say, and a schedule one can read."""
+    """The settings, with what a table of single rows cannot say: currents a pilot can say, and a
+    schedule one can read."""
 
     def change(self, changes: "dict[str, Any]") -> None:
         """As Config.change, and ConfigError as well for these."""
@@ -88,7 +89,8 @@ def evse_settings(config: "Any", random_32: "Any") -> Settings:
 
 
 def calibrated(config: "Any") -> "tuple[int, int] | None":
-    """The ADC's two points, mV; None if they have not been measured or cannot be true: the divider gives 2289 and 254."""
+    """The ADC's two points, mV; None if they have not been measured or cannot be true: the divider
+    gives 2289 and 254."""
     high, low = config["pilot_high_mv"], config["pilot_low_mv"]
     return (high, low) if 2100 <= high <= 2480 and 130 <= low <= 400 else None
 

@@ -1,4 +1,5 @@
-"""A charger whole: its firmware on a simulated board, the bench around it, a broker, and the little of a manager that it
+"""A charger whole: its firmware on a simulated board, the bench around it, a broker, and the
+little of a manager that it
 takes to be believed."""
 
 import contextlib
@@ -50,6 +51,14 @@ class ChargerManager(Manager):
                   "reason": "fair", **changes})  # fmt: skip
         return self.number
 
+    def confirms(self, number: int) -> None:
+        """Wait until the charger says that it acts on this lease."""
+        until(lambda: self.status["lease"] == number)
+
+    def more(self, code: int, than: int, seconds: float = 60) -> None:
+        """Wait for more messages of a kind than there were."""
+        until(lambda: len(self.of(code)) > than, seconds)
+
     @property
     def status(self) -> dict[str, Any]:
         """The newest status."""
@@ -60,14 +69,17 @@ class ChargerManager(Manager):
 class Bench:
     """The bench socket of a running board: `put` inputs, `line` is its newest word, `lines` all of them."""
 
-    def __init__(self, folder: Path, name: str = "charger", speed: int = 1, **settings: Any) -> None:
+    def __init__(
+        self, folder: Path, name: str = "charger", speed: int = 1, **settings: Any
+    ) -> None:
         self.folder = folder
         config = folder / f"{name}.json"
         config.write_text(json.dumps({**SETTINGS, **settings}))
         self.path = folder / f"{name}.sock"
         self.flash = folder / f"{name}.flash"
-        command = [sys.executable, "-m", "manager", "board", "charger", "--config", str(config), "--bench", str(self.path),
-                   "--fs", str(self.flash), "--console", "--speed", str(speed)]  # fmt: skip
+        command = [sys.executable, "-m", "manager", "board", "charger", "--console"]
+        command += ["--config", str(config), "--bench", str(self.path), "--fs", str(self.flash)]
+        command += ["--speed", str(speed)]
         self.child = Child(name, command, folder / f"{name}.log")
         self._socket = socket.socket(socket.AF_UNIX)
         until(self._connected, 15, lambda: "the bench socket is not there: " + self.log())
@@ -99,7 +111,9 @@ class Bench:
         """What the bench said last."""
         return self.lines[-1] if self.lines else {}
 
-    def wait(self, what: Callable[[dict[str, Any]], Any], seconds: float = 20, since: int | None = None) -> dict[str, Any]:
+    def wait(
+        self, what: Callable[[dict[str, Any]], Any], seconds: float = 20, since: int | None = None
+    ) -> dict[str, Any]:
         """The first line, from number `since` on (default: the newest one there is), of which `what` is true."""
         at = max(0, len(self.lines) - 1) if since is None else since
         ends = time.monotonic() + seconds
@@ -116,9 +130,9 @@ class Bench:
                     raise AssertionError((self.line, self.log()[-2000:]))
                 self._changed.wait(left)
 
-    def ready(self) -> None:
-        """Wait until the board has proven itself."""
-        self.wait(lambda got: got.get("state") == "A1" and self.log().count('"no_car"') > 0 if got else False, 20)
+    def offers(self, amps: int, seconds: float = 20) -> None:
+        """Wait until the pilot says so much."""
+        self.wait(lambda got: got["offer_a"] == amps, seconds)
 
     def log(self) -> str:
         """What the board printed."""
@@ -148,7 +162,9 @@ class Bench:
         self.child.end()
 
 
-def until(what: Callable[[], Any], seconds: float = 15, words: Callable[[], Any] = lambda: "") -> Any:
+def until(
+    what: Callable[[], Any], seconds: float = 15, words: Callable[[], Any] = lambda: ""
+) -> Any:
     """Wait for something to become true, and give it."""
     ends = time.monotonic() + seconds
     while True:
@@ -160,7 +176,9 @@ def until(what: Callable[[], Any], seconds: float = 15, words: Callable[[], Any]
 
 
 @contextlib.contextmanager
-def charger(folder: Path, speed: int = 1, **settings: Any) -> Iterator[tuple[Bench, ChargerManager]]:
+def charger(
+    folder: Path, speed: int = 1, **settings: Any
+) -> Iterator[tuple[Bench, ChargerManager]]:
     """A charger that runs, registered at a manager; everything ends with the block."""
     with contextlib.ExitStack() as ends:
         broker = brokers.start(folder / "broker", kind="mosquitto")
@@ -169,5 +187,9 @@ def charger(folder: Path, speed: int = 1, **settings: Any) -> Iterator[tuple[Ben
         ends.callback(manager.close)
         bench = Bench(folder, speed=speed, broker_port=broker.port, **settings)
         ends.callback(bench.stop)
-        until(lambda: manager.status, 30, lambda: (manager.messages, manager.bad, bench.log()[-3000:]))
+        until(
+            lambda: manager.status,
+            30,
+            lambda: (manager.messages, manager.bad, bench.log()[-3000:]),
+        )
         yield bench, manager

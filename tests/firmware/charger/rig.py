@@ -32,6 +32,9 @@ class Rig:
         self.opened_at = None
         self.closed_at = None
         self.watch = None  # called after each step
+        # Kept by random walks: when the car last left C, came to C, and since when there is no current.
+        self.left_c = self.since_c = self.no_current = 0
+        self.was_none = False
         if boot:
             self.run(2000)
             assert self.evse.proven is False
@@ -57,7 +60,9 @@ class Rig:
             i.high_mv = high
             i.low_mv = high
             if duty < 1000:
-                i.low_mv = 0 if self.car == "E" else -12_000 if self.diode or self.car == "A" else -high
+                i.low_mv = (
+                    0 if self.car == "E" else -12_000 if self.diode or self.car == "A" else -high
+                )
                 i.diode = i.low_mv <= -10_000
         i.rcm = self.residual or (self.monitor and self.out.rcm_test)
         if self.i.mains is not None:

@@ -107,7 +107,16 @@ def test_schedules():
         ("mo 10:00-11:00, mo 12:00-13:00", 12 * 60 + 30, True),
     ):
         assert is_open(parse(text), minute) == allowed, (text, minute)
-    for text in ("mo", "xx 10:00-11:00", "mo 10-11", "mo 25:00-26:00", "mo 10:60-11:00", "mo-tu-we 10:00-11:00", ",", "mo 10:00"):
+    for text in (
+        "mo",
+        "xx 10:00-11:00",
+        "mo 10-11",
+        "mo 25:00-26:00",
+        "mo 10:60-11:00",
+        "mo-tu-we 10:00-11:00",
+        ",",
+        "mo 10:00",
+    ):
         try:
             parse(text)
         except ScheduleError:
@@ -134,4 +143,8 @@ def test_what_the_house_leaves():
         (40, 0, [], [], [1], 0),
         (30, 3, [5000], [], [1, 2, 3], 22),
     ):
-        assert house_rule.limit_a(contracted, buffer, 32, house, own, wiring) == amps, (contracted, house, own)
+        assert house_rule.limit_a(contracted, buffer, 32, house, own, wiring) == amps, (
+            contracted,
+            house,
+            own,
+        )

@@ -21,7 +21,9 @@ pytestmark = [pytest.mark.board, pytest.mark.browser]
 @contextlib.asynccontextmanager
 async def new_charger(tmp_path: Path, **settings: Any) -> AsyncIterator[tuple[Board, str]]:
     """A charger nobody has configured, and the address of its page."""
-    board = Board("charger", {"repl_window_ms": 0, "start_delay_s": 0, **settings}, tmp_path / "flash")
+    board = Board(
+        "charger", {"repl_window_ms": 0, "start_delay_s": 0, **settings}, tmp_path / "flash"
+    )
     await board.start()
     try:
         yield board, f"http://127.0.0.1:{board.ports[80]}"
@@ -42,9 +44,14 @@ async def until(what: Any, seconds: float = 15) -> Any:
     return what()
 
 
-def test_a_telephone_sets_the_charger_up_while_it_charges(tmp_path: Path, chromium: str, micropython: str) -> None:
+def test_a_telephone_sets_the_charger_up_while_it_charges(
+    tmp_path: Path, chromium: str, micropython: str
+) -> None:
     async def run() -> None:
-        async with new_charger(tmp_path, mode="manual", manual_a=10) as (board, address), async_playwright() as playwright:
+        async with (
+            new_charger(tmp_path, mode="manual", manual_a=10) as (board, address),
+            async_playwright() as playwright,
+        ):
             browser = await playwright.chromium.launch(executable_path=chromium, args=ARGS)
             page = await browser.new_page(viewport={"width": 360, "height": 640}, has_touch=True)
             await opened(page, address + "/")
@@ -107,7 +114,7 @@ def test_a_telephone_sets_the_charger_up_while_it_charges(tmp_path: Path, chromi
 
 def test_rude_visitors_do_not_disturb_charging(tmp_path: Path, micropython: str) -> None:
     async def run() -> None:
-        async with new_charger(tmp_path, mode="manual", manual_a=10) as (board, address):
+        async with new_charger(tmp_path, mode="manual", manual_a=10) as (board, _address):
             await until(lambda: board.line()["state"] == "A1")
             board.take('{"ev":"B"}')
             await until(lambda: board.line()["offer_a"] == 10)
@@ -117,7 +124,10 @@ def test_rude_visitors_do_not_disturb_charging(tmp_path: Path, micropython: str)
             for data in (b"", b"GET", b"\xff" * 5000, b"POST /mode HTTP/1.0\r\nContent-Length: 99999999\r\n\r\n",
                          b"POST /mode HTTP/1.0\r\nContent-Length: -5\r\n\r\n", b"GET /" + b"x" * 3000,
                          b"POST /mode HTTP/1.0\r\nContent-Length: 20\r\n\r\nmode=%zz"):  # fmt: skip
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 2) as s:
+                with (
+                    contextlib.suppress(OSError),
+                    socket.create_connection(("127.0.0.1", port), 2) as s,
+                ):
                     s.settimeout(0.1)
                     s.sendall(data)
                     await asyncio.sleep(0.3)

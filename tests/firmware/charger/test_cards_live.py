@@ -1,4 +1,5 @@
-"""Cards at a real charger: a reader on the bench's I2C and SPI, a manager that decides, and a list for when it is away."""
+"""Cards at a real charger: a reader on the bench's I2C and SPI, a manager that decides, and a list
+for when it is away."""
 
 import time
 from pathlib import Path
@@ -12,12 +13,16 @@ from tests.firmware.energy_meter.rig import KEY
 
 pytestmark = [pytest.mark.board, pytest.mark.broker]
 CARD, OTHER = "04a1b2c3d4e5f6", "04aabbccddeeff"
-NDEF = (b"\xd1\x01\x4fU\x04example.org/tap?picc_data=EF963FF7828658A599F3041510671E88&cmac=94EED9EE65337086").hex()
+NDEF = (
+    b"\xd1\x01\x4fU\x04example.org/tap?picc_data=EF963FF7828658A599F3041510671E88&cmac=94EED9EE65337086"
+).hex()
 SUN_CARD = "04de5f1eacc040"
 
 
 @pytest.mark.parametrize("bus", ["i2c", "spi"])
-def test_a_tap_starts_and_stops(tmp_path: Path, micropython: str, mosquitto: str, bus: str) -> None:
+def test_a_tap_starts_and_stops(
+    tmp_path: Path, micropython: str, mosquitto: str, bus: str
+) -> None:
     with charger(tmp_path, access="card", nfc=bus) as (bench, manager):
         until(lambda: manager.status["state"] == "A1", 20)
         manager.lease(16, 120_000)
@@ -27,7 +32,9 @@ def test_a_tap_starts_and_stops(tmp_path: Path, micropython: str, mosquitto: str
         bench.put(card=CARD.upper())
         until(lambda: manager.of(protocol.CARD_READ), 10, bench.log)
         assert manager.of(protocol.CARD_READ)[0]["card"] == CARD
-        manager.say({"code": protocol.CARD_VERDICT, "card": CARD, "verdict": "accepted", "max_a": 10})
+        manager.say(
+            {"code": protocol.CARD_VERDICT, "card": CARD, "verdict": "accepted", "max_a": 10}
+        )
         bench.wait(lambda got: got["offer_a"] == 10, 5)
         until(lambda: manager.of(protocol.SESSION_BEGIN), 10)
         assert manager.of(protocol.SESSION_BEGIN)[0]["card"] == CARD
@@ -44,12 +51,22 @@ def lifted() -> None:
     time.sleep(2.5)
 
 
-def test_without_the_manager_the_list_decides(tmp_path: Path, micropython: str, mosquitto: str) -> None:
+def test_without_the_manager_the_list_decides(
+    tmp_path: Path, micropython: str, mosquitto: str
+) -> None:
     with charger(tmp_path, access="card", nfc="i2c", failsafe_a=8) as (bench, manager):
         until(lambda: manager.status["state"] == "A1", 20)
         key = bytes.fromhex(KEY)
         for part, card in enumerate((CARD, SUN_CARD)):
-            manager.say({"code": protocol.CARD_LIST, "list": 7, "part": part, "parts": 2, "cards": [hashed(key, card)]})
+            manager.say(
+                {
+                    "code": protocol.CARD_LIST,
+                    "list": 7,
+                    "part": part,
+                    "parts": 2,
+                    "cards": [hashed(key, card)],
+                }
+            )
         until((bench.flash / "cards").exists)
         bench.put(net={"wifi": 1}, ev="B")
         bench.wait(lambda got: got["state"] == "B1")
@@ -66,7 +83,10 @@ def test_without_the_manager_the_list_decides(tmp_path: Path, micropython: str, 
 
 def test_a_card_that_cannot_be_copied(tmp_path: Path, micropython: str, mosquitto: str) -> None:
     zero = "00" * 16
-    with charger(tmp_path, access="card", nfc="i2c", picc_key=zero, sun_key=zero) as (bench, manager):
+    with charger(tmp_path, access="card", nfc="i2c", picc_key=zero, sun_key=zero) as (
+        bench,
+        manager,
+    ):
         until(lambda: manager.status["state"] == "A1", 20)
         bench.put(card=CARD.upper())  # a number alone is not enough here
         lifted()
@@ -76,7 +96,10 @@ def test_a_card_that_cannot_be_copied(tmp_path: Path, micropython: str, mosquitt
         bench.put(card=SUN_CARD.upper(), card_ndef=NDEF)
         read = until(lambda: manager.of(protocol.CARD_READ), 10, bench.log)[0]
         assert read["card"] == SUN_CARD
-        assert (read["picc"], read["cmac"]) == ("ef963ff7828658a599f3041510671e88", "94eed9ee65337086")
+        assert (read["picc"], read["cmac"]) == (
+            "ef963ff7828658a599f3041510671e88",
+            "94eed9ee65337086",
+        )
         manager.say({"code": protocol.CARD_VERDICT, "card": SUN_CARD, "verdict": "refused"})
         # The same message again is a copy.
         bench.put(card=None)
@@ -86,7 +109,9 @@ def test_a_card_that_cannot_be_copied(tmp_path: Path, micropython: str, mosquitt
         assert len(manager.of(protocol.CARD_READ)) == 1
 
 
-def test_a_dead_reader_is_told_and_hinders_nothing(tmp_path: Path, micropython: str, mosquitto: str) -> None:
+def test_a_dead_reader_is_told_and_hinders_nothing(
+    tmp_path: Path, micropython: str, mosquitto: str
+) -> None:
     with charger(tmp_path, nfc="i2c") as (bench, manager):
         until(lambda: manager.status["state"] == "A1" and not manager.status["faults"], 20)
         manager.lease(16)

@@ -1,4 +1,5 @@
-"""How fast the running firmware is, measured on the board's own clock: car leaves C, residual current, lease cut, lease lost;
+"""How fast the running firmware is, measured on the board's own clock: car leaves C, residual
+current, lease cut, lease lost;
 with the network well, and with the network lane hanging in every way it can.
 
 The clock runs three times as fast as the world's where nothing outside the board takes part: each trial is then over
@@ -30,7 +31,9 @@ CUT_MS = 50
 def worst(record_property, name: str, stuck: str, values: list[int], limit_ms: int) -> None:
     values = sorted(values)
     record_property(f"{name}_ms", values[-1])
-    print(f"{name}, {stuck or 'network well'}: worst {values[-1]} ms, median {values[len(values) // 2]} ms of {len(values)}")
+    middle = values[len(values) // 2]
+    where = stuck or "network well"
+    print(f"{name}, {where}: worst {values[-1]} ms, median {middle} ms of {len(values)}")
     assert values[-1] <= limit_ms, values
 
 
@@ -46,7 +49,9 @@ class Undisturbed:
         while len(self.took) < self.trials:
             self.made += 1
             if self.made > 5 * self.trials:
-                pytest.skip(f"this computer is too busy to measure: {len(self.took)} of {self.made} trials were left alone")
+                pytest.skip(
+                    f"this computer is too busy to measure: {len(self.took)} of {self.made} trials were left alone"
+                )
             yield self.made
 
     def begin(self) -> None:
@@ -59,7 +64,9 @@ class Undisturbed:
 
 def stuck_bench(folder: Path, port: int, stuck: str) -> Bench:
     """A charger on a fixed current whose network lane hangs."""
-    bench = Bench(folder, speed=SPEED, mode="manual", manual_a=16, broker_host="localhost", broker_port=port)
+    bench = Bench(
+        folder, speed=SPEED, mode="manual", manual_a=16, broker_host="localhost", broker_port=port
+    )
     bench.wait(lambda got: got["state"] == "A1")
     if stuck in ("dns", "connect"):
         bench.put(net={stuck: 1}, reset=True)
@@ -107,7 +114,7 @@ def residual(folder: Path, record_property, stuck: str, trials: int) -> None:
             opened = bench.wait(lambda got: not got["contactor"], since=at)
             good.end(opened["t_ms"] - tripped["t_ms"])
             # Latched: what the next trial needs is a fresh flash, as after service.
-            until(lambda: (bench.flash / "latches.bak").exists())
+            until((bench.flash / "latches.bak").exists)
             at = len(bench.lines)
             bench.put(power=False, residual_ma={"dc": 0}, ev="A")
             bench.wait(lambda got: not got["running"], since=at)
@@ -133,16 +140,16 @@ def cuts(folder: Path, record_property, trials: int) -> None:
         for k in good:
             high = 32 - k % 5
             number = manager.lease(high)
-            bench.wait(lambda got, a=high: got["offer_a"] == a)
-            until(lambda n=number: manager.status["lease"] == n)
+            bench.offers(high)
+            manager.confirms(number)
             time.sleep(0.003 * (k % 11))
             good.begin()
             began = time.monotonic()
             number = manager.lease(6 + k % 7)
-            bench.wait(lambda got, a=6 + k % 7: got["offer_a"] == a)
+            bench.offers(6 + k % 7)
             # From the manager's publication: the way through the broker is in it.
             good.end(round((time.monotonic() - began) * 1000))
-            until(lambda n=number: manager.status["lease"] == n)
+            manager.confirms(number)
         worst(record_property, "lease cut", "", good.took, CUT_MS)
 
 
@@ -167,22 +174,27 @@ def lost(folder: Path, record_property, stuck: str, trials: int) -> None:
             good.begin()
             bench.wait(lambda got: got["offer_a"] == 6, 10)
             good.end(round((time.monotonic() - heard) * 1000) - 1500)
-            seen = len(manager.messages)
+            seen = len(manager.of(protocol.CHARGER_STATUS))
             bench.put(net=dict.fromkeys(STUCK[1:], 0))
-            until(lambda s=seen: len(manager.messages) > s, 30)
+            manager.more(protocol.CHARGER_STATUS, seen)
         worst(record_property, "lease lost, after its end", stuck, good.took, CUT_MS)
-        # The end counts from when the charger began to send, so it may come before the manager thinks, by as long as the
+        # The end counts from when the charger began to send, so it may come before the manager
+        # thinks, by as long as the
         # message was under way: after a hang by as long as that took to clear.
         assert stuck or min(good.took) >= -CUT_MS, good.took
 
 
 @pytest.mark.parametrize("stuck", STUCK)
-def test_the_car_leaves_c(tmp_path: Path, record_property, micropython: str, mosquitto: str, stuck: str) -> None:
+def test_the_car_leaves_c(
+    tmp_path: Path, record_property, micropython: str, mosquitto: str, stuck: str
+) -> None:
     leaves_c(tmp_path, record_property, stuck, TRIALS)
 
 
 @pytest.mark.parametrize("stuck", STUCK)
-def test_a_residual_current(tmp_path: Path, record_property, micropython: str, mosquitto: str, stuck: str) -> None:
+def test_a_residual_current(
+    tmp_path: Path, record_property, micropython: str, mosquitto: str, stuck: str
+) -> None:
     residual(tmp_path, record_property, stuck, TRIALS)
 
 
@@ -191,14 +203,18 @@ def test_a_lease_is_cut(tmp_path: Path, record_property, micropython: str, mosqu
 
 
 @pytest.mark.parametrize("stuck", STUCK)
-def test_a_lease_is_lost(tmp_path: Path, record_property, micropython: str, mosquitto: str, stuck: str) -> None:
+def test_a_lease_is_lost(
+    tmp_path: Path, record_property, micropython: str, mosquitto: str, stuck: str
+) -> None:
     lost(tmp_path, record_property, stuck, 3)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("stuck", STUCK)
-def test_the_car_leaves_c_a_thousand_times(tmp_path: Path, record_property, micropython: str, mosquitto: str, stuck: str) -> None:
+def test_the_car_leaves_c_a_thousand_times(
+    tmp_path: Path, record_property, micropython: str, mosquitto: str, stuck: str
+) -> None:
     leaves_c(tmp_path, record_property, stuck, 167)
 
 
@@ -213,12 +229,16 @@ def test_a_residual_current_a_thousand_times(
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
-def test_a_lease_is_cut_a_thousand_times(tmp_path: Path, record_property, micropython: str, mosquitto: str) -> None:
+def test_a_lease_is_cut_a_thousand_times(
+    tmp_path: Path, record_property, micropython: str, mosquitto: str
+) -> None:
     cuts(tmp_path, record_property, 1000)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("stuck", STUCK)
-def test_a_lease_is_lost_a_thousand_times(tmp_path: Path, record_property, micropython: str, mosquitto: str, stuck: str) -> None:
+def test_a_lease_is_lost_a_thousand_times(
+    tmp_path: Path, record_property, micropython: str, mosquitto: str, stuck: str
+) -> None:
     lost(tmp_path, record_property, stuck, 167)

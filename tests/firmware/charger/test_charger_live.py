@@ -26,7 +26,11 @@ def test_a_charger_registers_follows_its_leases_and_measures_its_car(
         until(lambda: manager.status["state"] == "C2" and manager.status["contactor"])
         assert manager.status["offer_a"] == 16
         bench.put(car_ma=[16000, 0, 0])
-        until(lambda: any(m["current_ma"] == [16000] for m in manager.of(protocol.CHARGER_LOAD)), 10, bench.log)
+        until(
+            lambda: any(m["current_ma"] == [16000] for m in manager.of(protocol.CHARGER_LOAD)),
+            10,
+            bench.log,
+        )
         # A cut is at once on the pilot and in the next status; the lease is confirmed by number.
         number = manager.lease(10)
         bench.wait(lambda got: got["offer_a"] == 10, 5)
@@ -38,7 +42,9 @@ def test_a_charger_registers_follows_its_leases_and_measures_its_car(
         until(lambda: manager.status["state"] == "C1")
 
 
-def test_what_is_not_the_managers_changes_nothing(tmp_path: Path, micropython: str, mosquitto: str) -> None:
+def test_what_is_not_the_managers_changes_nothing(
+    tmp_path: Path, micropython: str, mosquitto: str
+) -> None:
     with charger(tmp_path) as (bench, manager):
         until(lambda: manager.status["state"] == "A1", 20)
         manager.lease(16)
@@ -49,7 +55,15 @@ def test_what_is_not_the_managers_changes_nothing(tmp_path: Path, micropython: s
         boot, seq = manager.boot_seq
         lease = {"code": protocol.AVAILABLE_LOAD, "limit_a": 32, "ttl_ms": 15_000, "lease": 99, "reason": "x",
                  "re_boot": boot, "re_seq": seq}  # fmt: skip
-        for data in (forger.seal(topic, lease), b"", b"{}", b"\xff" * 100, b"[" * 500, b'{"v":1}', b"x" * 3000):
+        for data in (
+            forger.seal(topic, lease),
+            b"",
+            b"{}",
+            b"\xff" * 100,
+            b"[" * 500,
+            b'{"v":1}',
+            b"x" * 3000,
+        ):
             manager.raw("Charger-1/down", data)
         manager.raw("Charger-1/down", forger.seal(topic, lease), retain=True)
         time.sleep(1)
@@ -59,25 +73,36 @@ def test_what_is_not_the_managers_changes_nothing(tmp_path: Path, micropython: s
         assert bench.line["resets"] == {}
 
 
-def test_faults_are_told_and_latched_over_a_power_cut(tmp_path: Path, micropython: str, mosquitto: str) -> None:
+def test_faults_are_told_and_latched_over_a_power_cut(
+    tmp_path: Path, micropython: str, mosquitto: str
+) -> None:
     with charger(tmp_path) as (bench, manager):
         until(lambda: manager.status["state"] == "A1", 20)
         manager.lease(16)
         bench.charge()
         bench.put(residual_ma={"dc": 30})
         bench.wait(lambda got: not got["contactor"], 5)
-        until(lambda: any(m["fault"] == "residual_current" and m["active"] for m in manager.of(protocol.FAULT)))
+        until(
+            lambda: any(
+                m["fault"] == "residual_current" and m["active"]
+                for m in manager.of(protocol.FAULT)
+            )
+        )
         bench.put(residual_ma={"dc": 0}, ev="A")
         bench.put(power=False)
         bench.wait(lambda got: not got["running"])
         bench.put(power=True)
         until(lambda: len(manager.of(protocol.NEW_CHARGER)) > 1, 30)
         until(lambda: manager.status["faults"] == ["residual_current"], 20, lambda: manager.status)
-        manager.say({"code": protocol.COMMAND, "command": "clear_fault", "argument": "residual_current"})
+        manager.say(
+            {"code": protocol.COMMAND, "command": "clear_fault", "argument": "residual_current"}
+        )
         until(lambda: manager.status["faults"] == [], 10)
 
 
-def test_a_session_survives_a_power_cut_to_the_watt_hour(tmp_path: Path, micropython: str, mosquitto: str) -> None:
+def test_a_session_survives_a_power_cut_to_the_watt_hour(
+    tmp_path: Path, micropython: str, mosquitto: str
+) -> None:
     with charger(tmp_path) as (bench, manager):
         until(lambda: manager.status["state"] == "A1", 20)
         manager.lease(16, 120_000)
@@ -85,7 +110,9 @@ def test_a_session_survives_a_power_cut_to_the_watt_hour(tmp_path: Path, micropy
         until(lambda: manager.of(protocol.SESSION_BEGIN), 10, bench.log)
         assert manager.of(protocol.SESSION_BEGIN)[0]["how"] == "free"
         bench.put(car_ma=[16000, 0, 0])
-        until(lambda: any(m.get("session_wh", 0) >= 2 for m in manager.of(protocol.CHARGER_LOAD)), 30)
+        until(
+            lambda: any(m.get("session_wh", 0) >= 2 for m in manager.of(protocol.CHARGER_LOAD)), 30
+        )
         bench.put(power=False)
         bench.wait(lambda got: not got["running"])
         bench.put(power=True, ev="A", car_ma=[0, 0, 0])
@@ -94,14 +121,19 @@ def test_a_session_survives_a_power_cut_to_the_watt_hour(tmp_path: Path, micropy
         # The meter has kept counting: what it shows now less what it showed at the beginning, to the Wh.
         begun = manager.of(protocol.SESSION_BEGIN)[0]
         until(lambda: manager.of(protocol.CHARGER_LOAD)[-1]["current_ma"] == [0], 20)
-        assert ended["energy_wh"] == manager.of(protocol.CHARGER_LOAD)[-1]["energy_wh"][0] - begun["energy_wh"]
+        assert (
+            ended["energy_wh"]
+            == manager.of(protocol.CHARGER_LOAD)[-1]["energy_wh"][0] - begun["energy_wh"]
+        )
         until(lambda: len(manager.of(protocol.SESSION_END)) > 1, 30)  # until it is acknowledged
         assert manager.of(protocol.SESSION_END)[1]["energy_wh"] == ended["energy_wh"]
         manager.say({"code": protocol.SESSION_ACK, "session": ended["session"]})
         until(lambda: not list((bench.flash / "sessions").iterdir()), 10)
 
 
-def test_no_manager_needed_on_a_fixed_current_and_a_stop_is_obeyed(tmp_path: Path, micropython: str, mosquitto: str) -> None:
+def test_no_manager_needed_on_a_fixed_current_and_a_stop_is_obeyed(
+    tmp_path: Path, micropython: str, mosquitto: str
+) -> None:
     with charger(tmp_path, mode="manual", manual_a=10) as (bench, manager):
         until(lambda: manager.status["state"] == "A1", 20)
         bench.charge()
@@ -112,29 +144,39 @@ def test_no_manager_needed_on_a_fixed_current_and_a_stop_is_obeyed(tmp_path: Pat
         assert manager.of(protocol.SESSION_END)[0]["why"] == "manager"
 
 
-def test_the_charger_follows_the_meter_by_itself(tmp_path: Path, micropython: str, mosquitto: str) -> None:
-    settings = {"mode": "intelligent", "contracted_a": 30, "change_ms": 0, "meter_sees": "house"}
-    with charger(tmp_path, **settings) as (bench, manager):
+def test_the_charger_follows_the_meter_by_itself(
+    tmp_path: Path, micropython: str, mosquitto: str
+) -> None:
+    rule = {"mode": "intelligent", "contracted_a": 30, "meter_sees": "house"}
+    with charger(tmp_path, 1, **rule, change_ms=0) as (bench, manager):
         until(lambda: manager.status["state"] == "A1", 20)
         sender = protocol.Sender(None, 1)
         topic = "ievcc/home/Counter-1/up"
 
         def house(ma: int) -> None:
-            load = {"code": protocol.COUNTER_LOAD, "current_ma": [ma], "voltage_dv": [2300], "power_w": [ma * 23 // 100],
-                    "energy_wh": [1], "age_ms": 100}  # fmt: skip
+            load = {
+                "code": protocol.COUNTER_LOAD,
+                "current_ma": [ma],
+                "voltage_dv": [2300],
+                "power_w": [ma * 23 // 100],
+                "energy_wh": [1],
+                "age_ms": 100,
+            }
             manager.raw("Counter-1/up", sender.seal(topic, load))
 
         bench.put(ev="B")
         for ma, amps in ((5000, 22), (10_000, 17), (21_000, 6), (21_500, 0)):
             house(ma)
-            bench.wait(lambda got, a=amps: got["offer_a"] == a, 5)
+            bench.offers(amps, 5)
         house(5000)
         bench.wait(lambda got: got["offer_a"] == 22, 5)
         # Nothing more from the meter: nothing is known, nothing is offered.
         bench.wait(lambda got: got["offer_a"] == 0, 12)
 
 
-def test_a_calibration_is_kept_and_refused_with_a_car(tmp_path: Path, micropython: str, mosquitto: str) -> None:
+def test_a_calibration_is_kept_and_refused_with_a_car(
+    tmp_path: Path, micropython: str, mosquitto: str
+) -> None:
     with charger(tmp_path) as (bench, manager):
         bench.wait(lambda got: got["state"] == "A1")
         until(lambda: '"no_car"' in bench.log(), 20)
@@ -149,14 +191,19 @@ def test_a_calibration_is_kept_and_refused_with_a_car(tmp_path: Path, micropytho
 
 
 def test_the_timer_of_the_week(tmp_path: Path, micropython: str, mosquitto: str) -> None:
-    with charger(tmp_path, mode="manual", manual_a=10, schedule="mo 10:00-11:00") as (bench, manager):
+    with charger(tmp_path, mode="manual", manual_a=10, schedule="mo 10:00-11:00") as (
+        bench,
+        manager,
+    ):
         until(lambda: manager.status["state"] == "A1", 20)
         bench.put(ev="B")
         bench.wait(lambda got: got["offer_a"] == 10)  # the time is not known yet
         monday = 4 * 86400
         for hour, offset_min, amps in ((9, 0, 0), (10, 0, 10), (11, 0, 0), (9, 60, 10)):
-            manager.say({"code": protocol.TIME, "utc_s": monday + hour * 3600, "offset_min": offset_min})
-            bench.wait(lambda got, a=amps: got["offer_a"] == a, 10)
+            manager.say(
+                {"code": protocol.TIME, "utc_s": monday + hour * 3600, "offset_min": offset_min}
+            )
+            bench.offers(amps, 10)
         manager.say({"code": protocol.CONFIG_SET, "name": "schedule", "value": '"whenever"'})
         until(lambda: manager.of(protocol.CONFIG_VALUE), 10)
         assert manager.of(protocol.CONFIG_VALUE)[0]["result"] == "refused"

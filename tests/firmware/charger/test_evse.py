@@ -1,4 +1,5 @@
-"""The charger's course: start, plug, charge, pause, wake-up; the transitions of IEC 61851-1 Annex A with their times; and
+"""The charger's course: start, plug, charge, pause, wake-up; the transitions of IEC 61851-1 Annex
+A with their times; and
 random walks through everything that can happen."""
 
 from firmware.charger.evse import Settings
@@ -9,7 +10,11 @@ from tests.shared.test_protocol import Dice
 def test_start_proves_the_rails_with_both_levels_of_the_line():
     rig = Rig(boot=False)
     seen = []
-    rig.watch = lambda r: seen.append((r.out.duty, r.out.rcm_test)) if (r.out.duty, r.out.rcm_test) not in seen else None
+    rig.watch = lambda r: (
+        seen.append((r.out.duty, r.out.rcm_test))
+        if (r.out.duty, r.out.rcm_test) not in seen
+        else None
+    )
     rig.run(2000)
     assert (1000, False) in seen
     assert (0, False) in seen
@@ -91,7 +96,9 @@ def test_transitions():
         rig.car = then
         closes = then == "C"
         opens = car == "C"
-        took = rig.run(5000, lambda r=rig, a=after, c=closes: r.out.state == a and r.out.contactor == c)
+        took = rig.run(
+            5000, lambda r=rig, a=after, c=closes: r.out.state == a and r.out.contactor == c
+        )
         assert took <= limit_ms, (name, took)
         if opens:
             assert not rig.out.contactor, name
@@ -181,7 +188,9 @@ def test_a_sleeping_car_is_woken_twice_and_then_left_alone():
     rig.car = "B"
     rig.run(500)
     line = []
-    rig.watch = lambda r: line.append((r.now, r.out.duty)) if not line or line[-1][1] != r.out.duty else None
+    rig.watch = lambda r: (
+        line.append((r.now, r.out.duty)) if not line or line[-1][1] != r.out.duty else None
+    )
     rig.run(300_000)
     duties = [d for _, d in line]
     assert duties == [267, 0, 1000, 267, 1000, 267]
@@ -207,7 +216,6 @@ def test_a_sleeping_car_is_woken_twice_and_then_left_alone():
 def test_a_car_that_sleeps_without_an_offer_is_let_sleep():
     rig = Rig(limit_a=0)
     rig.car = "B"
-    rig.watch = lambda r: None
     rig.run(120_000)
     assert rig.out.state == "B1"
 
@@ -216,9 +224,10 @@ def lawful(rig):
     """What must hold after every step, whatever happened."""
     e = rig.evse
     out = rig.out
-    assert out.duty == 0 or out.duty == 1000 or 100 <= out.duty <= 960
+    assert out.duty in {0, 1000} or 100 <= out.duty <= 960
     if out.contactor:
-        assert not e.active("self_test") and e.proven
+        assert not e.active("self_test")
+        assert e.proven
         assert e.letter in ("C", "D") or rig.now - rig.left_c < 100, e.letter
         assert not (e.letter == "D" and not rig.settings.ventilation)
         assert rig.i.limit_a >= 6 or rig.now - rig.no_current <= 6100
@@ -230,14 +239,18 @@ def lawful(rig):
         assert 6 <= out.offer_a <= min(out.cap_a, rig.settings.max_a)
     if rig.closed_at == rig.now:
         assert rig.car == "C" or (rig.car == "D" and rig.settings.ventilation)
-        assert rig.diode and rig.i.pe and rig.line
+        assert rig.diode
+        assert rig.i.pe
+        assert rig.line
         assert out.offer_a >= 6
         assert rig.closed_at - rig.since_c >= 500
         assert not set(out.latches) & LATCHING
 
 
-LATCHING = {"diode_fault", "residual_current", "residual_self_test", "welded_contactor", "contactor_missing", "over_current",
-            "proximity_fault", "cable_unrated"}  # fmt: skip
+LATCHING = {
+    "diode_fault", "residual_current", "residual_self_test", "welded_contactor",
+    "contactor_missing", "over_current", "proximity_fault", "cable_unrated",
+}  # fmt: skip
 
 
 def walk(seed, steps):
@@ -284,7 +297,13 @@ def walk(seed, steps):
             latches = dict(rig.out.latches)
             old = rig
             rig = Rig(settings, latches, boot=False)
-            rig.car, rig.diode, rig.line, rig.residual, rig.weld = old.car, old.diode, old.line, old.residual, old.weld
+            rig.car, rig.diode, rig.line, rig.residual, rig.weld = (
+                old.car,
+                old.diode,
+                old.line,
+                old.residual,
+                old.weld,
+            )
             rig.i.limit_a, rig.i.pe, rig.i.currents_ma = old.i.limit_a, old.i.pe, old.i.currents_ma
             rig.left_c = rig.no_current = rig.since_c = 0
             for name in latches:
@@ -307,9 +326,8 @@ def walk(seed, steps):
                     rig.since_c = rig.now
             elif car in ("C", "D"):
                 rig.left_c = rig.now
-        if rig.i.limit_a < 6:
-            if not rig.was_none:
-                rig.no_current = rig.now
+        if rig.i.limit_a < 6 and not rig.was_none:
+            rig.no_current = rig.now
         rig.was_none = rig.i.limit_a < 6
         length = 20 + dice.roll(150) * (20 if dice.roll(3) else 1)
         end = rig.now + length
@@ -320,9 +338,6 @@ def walk(seed, steps):
             if rig.out.contactor and not was:
                 closes += 1
     return closes
-
-
-Rig.was_none = False
 
 
 def test_random_walks():

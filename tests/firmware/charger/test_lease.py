@@ -6,7 +6,14 @@ BOOT = 7
 
 
 def lease(number, seq, limit_a=16, ttl_ms=15_000, boot=BOOT):
-    return {"limit_a": limit_a, "ttl_ms": ttl_ms, "lease": number, "reason": "fair", "re_boot": boot, "re_seq": seq}
+    return {
+        "limit_a": limit_a,
+        "ttl_ms": ttl_ms,
+        "lease": number,
+        "reason": "fair",
+        "re_boot": boot,
+        "re_seq": seq,
+    }
 
 
 def holder(failsafe_a=0):

@@ -7,8 +7,16 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-PURE = ("test_pilot.py", "test_lease.py", "test_interlocks.py", "test_evse.py", "test_sessions.py", "test_access.py", "test_pn532.py",
-        "on_micropython_ntag424.py")
+PURE = (
+    "test_pilot.py",
+    "test_lease.py",
+    "test_interlocks.py",
+    "test_evse.py",
+    "test_sessions.py",
+    "test_access.py",
+    "test_pn532.py",
+    "on_micropython_ntag424.py",
+)
 
 
 @pytest.mark.board

@@ -1,4 +1,5 @@
-"""The pilot read through everything that can be wrong with it at once: component tolerances at their extremes, rails, the
+"""The pilot read through everything that can be wrong with it at once: component tolerances at
+their extremes, rails, the
 ADC's noise, spikes, error and dead zone, a sample clock that jitters. No window may say a wrong state.
 """
 
@@ -39,7 +40,9 @@ class World:
             self.car = r3 * r2 / (r3 + r2)
         self.drop = rng.uniform(550, 850)
         # 1 % resistors of the divider; the ADC's gain and offset after its own calibration, noise, spikes.
-        self.top, self.up, self.down = (r * end(rng, 0.99, 1.01) for r in (100_000, 22_000, 16_000))
+        self.top, self.up, self.down = (
+            r * end(rng, 0.99, 1.01) for r in (100_000, 22_000, 16_000)
+        )
         self.gain = end(rng, 0.985, 1.015) if calibrated else end(rng, 0.99, 1.01)
         self.offset = end(rng, -10, 10)
         self.noise = rng.uniform(2, 9)
@@ -47,7 +50,8 @@ class World:
         self.calibration = Calibration()
         if calibrated:
             self.calibration = Calibration(
-                round(self.adc(self.line(self.plus, 1e9))), round(self.adc(self.line(self.minus, 1e9)))
+                round(self.adc(self.line(self.plus, 1e9))),
+                round(self.adc(self.line(self.minus, 1e9))),
             )
 
     def line(self, driven: float, car: float) -> float:
@@ -92,7 +96,8 @@ def campaign(seed: int, worlds: int, windows: int) -> tuple[int, int]:
     dice = np.random.default_rng(seed)
     unread = 0
     for k in range(worlds):
-        # The whole range of cars takes a calibrated board; one fresh from the soldering iron still reads close ones right.
+        # The whole range of cars takes a calibrated board; one fresh from the soldering iron still
+        # reads close ones right.
         wide, calibrated = k % 3 == 0, k % 3 != 1
         world = World(rng, wide, calibrated)
         pilot = Pilot(world.calibration)

@@ -21,8 +21,18 @@ def faults(table: Any) -> list[str]:
     """What is wrong with a pin table, in words."""
     found = []
     safety = {"PILOT_PWM": table.PILOT_PWM, "CONTACTOR": table.CONTACTOR}
-    outputs = {**safety, "RCM_TEST": table.RCM_TEST, "LED": table.LED, "PZEM tx": table.PZEM_UART[1]}
-    pulled = {"RCM_TRIP": table.RCM_TRIP, "PE_PROOF": table.PE_PROOF, "MAINS_SENSE": table.MAINS_SENSE, "BUTTON": table.BUTTON}
+    outputs = {
+        **safety,
+        "RCM_TEST": table.RCM_TEST,
+        "LED": table.LED,
+        "PZEM tx": table.PZEM_UART[1],
+    }
+    pulled = {
+        "RCM_TRIP": table.RCM_TRIP,
+        "PE_PROOF": table.PE_PROOF,
+        "MAINS_SENSE": table.MAINS_SENSE,
+        "BUTTON": table.BUTTON,
+    }
     analog = {"PILOT_ADC": table.PILOT_ADC, "PROXIMITY_ADC": table.PROXIMITY_ADC}
     analog |= {f"TEMPERATURE_ADC {k}": pin for k, pin in enumerate(table.TEMPERATURE_ADC)}
     always = {**outputs, **pulled, **analog, "PZEM rx": table.PZEM_UART[2]}
@@ -66,7 +76,8 @@ BAD = (
     ({"CONTACTOR": 0}, "start"), ({"CONTACTOR": 2}, "boot"), ({"CONTACTOR": 5}, "boot"), ({"CONTACTOR": 12}, "start"),
     ({"CONTACTOR": 15}, "boot"), ({"CONTACTOR": 14}, "boot"), ({"CONTACTOR": 6}, "flash"), ({"CONTACTOR": 34}, "input"),
     ({"PILOT_PWM": 5}, "boot"), ({"PILOT_PWM": 39}, "input"), ({"PILOT_ADC": 4}, "ADC1"), ({"RCM_TEST": 14}, "boot"),
-    ({"RCM_TRIP": 35}, "pull-up"), ({"PE_PROOF": 34}, "pull-up"), ({"MAINS_SENSE": 27}, "twice"), ({"LED": 1}, "console"),
+    ({"RCM_TRIP": 35}, "pull-up"), ({"PE_PROOF": 34}, "pull-up"), ({"MAINS_SENSE": 27}, "twice"),
+    ({"LED": 1}, "console"),
     ({"NFC_I2C": (0, 22, 27)}, "twice"), ({"LAN": (23, 18, 12, 0)}, "Ethernet"),
 )  # fmt: skip
 

@@ -24,10 +24,22 @@ TARGETS = (
     ("00 00 FF 03 FD D5 4B 00 E0 00", "", 0),
     ("00 00 FF 0C F4 D5 4B 01 01 00 04 08 04 5C BB E5 D5 FD 00", "5cbbe5d5", 0x08),
     ("00 00 FF 0C F4 D5 4B 01 01 00 04 08 04 D0 BB E1 1A 48 00", "d0bbe11a", 0x08),
-    ("00 00 FF 1C E4 D5 4B 01 01 00 04 28 04 FD E6 08 99 10 78 80 90 02 20 90 00 00 00 00 00 FD E6 08 99 5C 00", "fde60899", 0x28),
+    (
+        "00 00 FF 1C E4 D5 4B 01 01 00 04 28 04 FD E6 08 99 10 78 80 90 02 20 90 00 00 00 00 00 FD E6 08 99 5C 00",
+        "fde60899",
+        0x28,
+    ),
     ("00 00 FF 0F F1 D5 4B 01 01 00 44 00 07 04 11 22 33 44 55 66 2A 00", "04112233445566", 0x00),
-    ("00 00 FF 15 EB D5 4B 01 01 03 44 20 07 04 3B 0F 1A 89 31 80 06 75 77 81 02 80 D9 00", "043b0f1a893180", 0x20),
-    ("00 00 FF 12 EE D5 4B 01 01 00 84 08 0A 01 02 03 04 05 06 07 08 09 0A 11 00", "0102030405060708090a", 0x08),
+    (
+        "00 00 FF 15 EB D5 4B 01 01 03 44 20 07 04 3B 0F 1A 89 31 80 06 75 77 81 02 80 D9 00",
+        "043b0f1a893180",
+        0x20,
+    ),
+    (
+        "00 00 FF 12 EE D5 4B 01 01 00 84 08 0A 01 02 03 04 05 06 07 08 09 0A 11 00",
+        "0102030405060708090a",
+        0x08,
+    ),
 )
 
 
@@ -47,7 +59,10 @@ def test_frames_to_the_reader():
 def test_cards():
     for whole, card, sel_res in TARGETS:
         assert target(content(h(whole))) == (card, sel_res), card
-        assert target(content(h(whole) + b"\x80" * 20)) == (card, sel_res)  # residue of a longer frame
+        assert target(content(h(whole) + b"\x80" * 20)) == (
+            card,
+            sel_res,
+        )  # residue of a longer frame
         assert target(content(b"\x00" * 3 + h(whole))) == (card, sel_res)
 
 
@@ -110,7 +125,9 @@ class Bus:
         self.out = [pn532.ACK]
         code = data[6:7]
         if code == b"\x4a":
-            answer = b"\x4b\x00" if self.card is None else b"\x4b\x01\x01\x00\x44\x00\x07" + self.card
+            answer = (
+                b"\x4b\x00" if self.card is None else b"\x4b\x01\x01\x00\x44\x00\x07" + self.card
+            )
         else:
             answer = bytes((code[0] + 1,)) if code else b""
         self.out.append(frame_from_reader(answer))

@@ -63,7 +63,7 @@ class File:
     def __exit__(self, *_):
         pass
 
-    def read(self, size=-1):
+    def read(self, *_):
         return self.flash.files[self.name]
 
     def write(self, text):
@@ -109,7 +109,12 @@ def test_a_session():
         s.end(2000, 30, "unplugged")
         assert s.waiting == [1]
         got = s.read(1)
-        assert (got["wh"], got["s"], got["why"], got["card"]) == (1000, 90, "unplugged", "04a1b2c3")
+        assert (got["wh"], got["s"], got["why"], got["card"]) == (
+            1000,
+            90,
+            "unplugged",
+            "04a1b2c3",
+        )
         s.begin("free", "", 2000)
         assert s.running["n"] == 2
         assert not s.acknowledged(2)
