@@ -6,13 +6,14 @@ of their own, as in service.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +24,9 @@ from bench.table import Row, UnavailableError, percentile
 from datahub.cloud import schema
 from datahub.fog import record, topics
 from datahub.fog.deadletter import parcel_bytes
+from manager import forward, outbox, store
 from manager.process import Child
+from shared import protocol
 from simulator import kafka, postgres
 
 TITLE = "Datahub: Kafka to PostgreSQL"
@@ -74,7 +77,10 @@ def _measure(folder: Path, count: int, delay_s: float) -> list[Row]:
             with _workers(folder, broker.servers, server.dsn, 1):
                 rows.append(_delay(db, town, delay_s))
             rows += _sizes(db)
-        return rows
+            logs = (broker.folder / "log").glob(f"{topics.INTAKE}-*/*.log")
+            wire = sum(path.stat().st_size for path in logs) / town.sent
+            rows.append(Row("in Kafka", wire, unit="bytes/record", note="zstd, as on the wire"))
+        return rows + _catch_up(folder, broker, count // 4)
     finally:
         broker.stop()
         server.stop()
@@ -242,7 +248,8 @@ def _sizes(db: psycopg.Connection) -> list[Row]:
     per = {}
     for table in ("reading", "minute"):
         size = one(
-            "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent ="  # noqa: S608
+            "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE"  # noqa: S608
+            " inhparent ="
             f" '{table}'::regclass"
         )
         per[table] = size / max(1, one(f"SELECT count(*) FROM {table}"))  # noqa: S608
@@ -271,3 +278,66 @@ def _sizes(db: psycopg.Connection) -> list[Row]:
             note=f"{per['quarter']:.0f} bytes a quarter hour",
         ),
     ]
+
+
+def _catch_up(folder: Path, broker: kafka.Kafka, count: int) -> list[Row]:
+    """A full outbox emptied, in the process whose loop decides: how fast, and what the loop
+    feels.
+    """
+    topics.admit_site(broker.servers, "site-0", "password")
+    key = record.site_key(_MASTER, "site-0", 1)
+    path = folder / "building" / "site.db"
+    db = store.connect(path)
+    box = outbox.Outbox(key, 1)
+    load = {
+        "code": protocol.COUNTER_LOAD,
+        "boot": 1,
+        "current_ma": [16000],
+        "voltage_dv": [2300],
+        "power_w": [3680],
+        "age_ms": 100,
+    }
+    now_ms = int(time.time() * 1000)
+    db.execute("BEGIN")
+    for i in range(count):
+        message = {**load, "seq": i + 1, "energy_wh": [i]}
+        for statement, values in box.message("meter-1", message, now_ms - (count - i) * 1000):
+            db.execute(statement, values)
+    db.execute("COMMIT")
+    alone = asyncio.run(_lag(lambda: False, 3.0))
+    settings = forward.Settings(
+        "site-0", key, f"kafka://{broker.secure_servers}", broker.ca, "password"
+    )
+    forwarder = forward.Forwarder(path, settings, 1)
+    began = time.monotonic()
+    forwarder.start()
+    busy = asyncio.run(_lag(lambda: forwarder.counts.sent >= count, 120.0))
+    took = time.monotonic() - began
+    forwarder.stop()
+    db.close()
+    if forwarder.counts.sent < count:
+        raise RuntimeError(
+            f"only {forwarder.counts.sent} of {count} sent: {forwarder.counts.trouble}"
+        )
+    return [
+        Row("catching up, records/s", count / took, unit="1/s", note="outbox to Kafka over TLS"),
+        Row("loop late, nothing to send", percentile(alone, 50), percentile(alone, 99), "ms"),
+        Row(
+            "loop late while catching up",
+            percentile(busy, 50),
+            percentile(busy, 99),
+            "ms",
+            "the forwarder's thread beside the manager's loop",
+        ),
+    ]
+
+
+async def _lag(done: Callable[[], bool], most_s: float) -> list[float]:
+    """How late a loop wakes that wants to every 5 ms, in ms."""
+    late = []
+    ends = time.monotonic() + most_s
+    while not done() and time.monotonic() < ends:
+        due = time.monotonic() + 0.005
+        await asyncio.sleep(0.005)
+        late.append(1000 * (time.monotonic() - due))
+    return late
