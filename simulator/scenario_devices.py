@@ -319,6 +319,9 @@ class ChargerBox(Device):
         if self.car:
             self._see_car(now_ms)
         self._draw()
+        # Its own meter is the safety lane's too: it is read whether anybody listens or not.
+        if self.spec.meter and now_ms - self._measured_ms >= _MEASURE_MS:
+            self._measure(now_ms)
         self._talk(now_ms)
         since_ms = now_ms - self._changed_ms
         if since_ms < _DENSE_MS or self.evse.test.running:
@@ -433,8 +436,8 @@ class ChargerBox(Device):
                 "rejected": self.rejected, "uptime_s": self.uptime_s, "cap_a": out.cap_a,
             })  # fmt: skip
             self.lease.sent(seq, now_ms)
-        if self.spec.meter and now_ms - self._measured_ms >= _MEASURE_MS:
-            self._measure(now_ms)
+        if self.spec.meter and self._measured_ms == now_ms:
+            self._tell_load(now_ms)
 
     _told_status: tuple[Any, ...] = ()
 
@@ -443,6 +446,8 @@ class ChargerBox(Device):
         self._energy_mas += sum(self._own) * (now_ms - self._energy_at) / 1000
         self._energy_at = now_ms
         self._own = self._circuit.shows(now_ms)
+
+    def _tell_load(self, now_ms: int) -> None:
         changed = any(
             abs(new - old) >= _THRESHOLD_MA
             for new, old in zip(self._own, self._told_own, strict=True)

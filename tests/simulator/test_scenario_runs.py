@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from manager.cli import app
-from simulator.scenario import load, shipped
+from simulator.scenario import load, parse, shipped
 from simulator.scenario_clock import Clock, Wire
 from simulator.scenario_record import Record
 from simulator.scenario_run import run
@@ -140,6 +140,85 @@ def test_after_restarts_nothing_is_promised_twice() -> None:
         drawn = sum(bay.drawn.at(at_ms) for bay in record.bays.values())
         assert drawn + record.house[0].at(at_ms) <= limit_ma
     assert all(offer >= 6 for offer in offers_at(record, record.scenario.duration_ms))
+
+
+def test_a_manager_that_is_back_within_a_lease_is_not_missed() -> None:
+    record = ran("restarts")
+    assert {offers_at(record, at_ms) for at_ms in range(100_000, 139_000, 100)} == {(11, 11)}
+
+
+SMALL = """
+duration = 120
+[site]
+limit_a = 30
+policy = "equal"
+update_interval_s = 0
+worst_house_a = 10
+[meter]
+role = "house"
+[house]
+steps = [{at = 0, a = 5.5}]
+[[charger]]
+[[charger]]
+[[car]]
+charger = "Charger-1"
+events = [{at = 5, do = "arrive"}]
+[[car]]
+charger = "Charger-2"
+events = [{at = 6, do = "arrive"}]
+"""
+
+
+def small(more: str) -> Record:
+    return run(parse(SMALL + more, "small"))
+
+
+def test_a_limit_changed_on_the_way() -> None:
+    record = small('[[event]]\nat = 60\ndo = "limit"\nlimit_a = 20')
+    assert offers_at(record, 59_000) == (12, 12)
+    assert offers_at(record, 119_000) == (7, 7)
+    assert [o.seconds for o in record.overloads] == [pytest.approx(1, abs=0.2)]
+
+
+def test_a_policy_changed_on_the_way() -> None:
+    record = small('[[event]]\nat = 60\ndo = "policy"\npolicy = "first"')
+    assert offers_at(record, 59_000) == (12, 12)
+    assert offers_at(record, 119_000) == (24, 0)
+
+
+def test_a_driver_who_stops_gives_what_she_had_to_the_others() -> None:
+    text = SMALL.replace(
+        '{at = 6, do = "arrive"}',
+        '{at = 6, do = "arrive"}, {at = 50, do = "stop"}, {at = 90, do = "start"}',
+    ).replace('{at = 5, do = "arrive"}', '{at = 5, do = "arrive"}, {at = 80, do = "leave"}')
+    record = run(parse(text, "small"))
+    assert offers_at(record, 49_000) == (12, 12)
+    assert record.bays["Charger-1"].offer.at(79_000) == 24
+    assert record.bays["Charger-2"].drawn.at(79_000) == 0
+    # With room again a car that has stopped finds its pilot there and may start when it likes.
+    assert record.bays["Charger-2"].offer.at(89_000) >= 6
+    assert record.bays["Charger-2"].drawn.at(119_000) == 24_000
+
+
+def test_a_car_that_ignores_a_cut_loses_its_power() -> None:
+    text = SMALL.replace("{at = 6,", "{at = 30,")
+    text = text.replace(
+        '[[car]]\ncharger = "Charger-1"', '[[car]]\nobeys = false\ncharger = "Charger-1"'
+    )
+    record = run(parse(text, "small"))
+    first = record.bays["Charger-1"]
+    assert (first.offer.at(35_000), first.drawn.at(35_000)) == (12, 24_000)
+    # It has 6 s to follow; over-current for 7 s more opens the contactor, until the car is unplugged.
+    assert first.drawn.at(48_000) == 0
+    assert (first.offer.at(119_000), first.starts) == (0, 1)
+    assert record.bays["Charger-2"].offer.at(119_000) == 24
+
+
+def test_without_a_failsafe_a_charger_that_hears_nothing_stops_and_with_one_it_goes_on() -> None:
+    down = '[[event]]\nat = 60\ndo = "network_down"'
+    assert offers_at(small(down), 119_000) == (0, 0)
+    text = SMALL.replace("[[charger]]\n[[charger]]", "[[charger]]\nfailsafe_a = 6\n[[charger]]")
+    assert offers_at(run(parse(text + down, "small")), 119_000) == (6, 0)
 
 
 def test_a_recorded_hour_second_by_second() -> None:
