@@ -4,7 +4,15 @@ from collections.abc import Generator
 
 import pytest
 
+from hypothesis import HealthCheck, settings
+
 from tests.real_parts import real_part, required
+
+# How fast examples are made says how busy this computer is, and nothing about what is tested.
+settings.register_profile(
+    "any computer", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any computer")
 
 
 @pytest.hookimpl(wrapper=True)

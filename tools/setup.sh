@@ -22,7 +22,7 @@ find_python() {
             return
         fi
     done
-    die "Python 3.11 or newer is needed (found: $(python3 --version 2>&1 | head -n 1)). On Debian 12 and" \
+    die "Python 3.11 or newer is needed (found: $("${PYTHON:-python3}" --version 2>&1 | head -n 1)). On Debian 12 and" \
         "Raspberry Pi OS it is the package python3; name another one with: make setup PYTHON=/path/to/python3"
 }
 
