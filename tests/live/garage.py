@@ -88,11 +88,11 @@ class Garage(Running):
 
     def _start_boards(self, names: list[str]) -> None:
         self.start_board("Counter-1")
-        until("the meter is registered", lambda: self.state()["meters"], 20)
+        until("the meter is registered", lambda: self.state()["meters"], 40)
         for name in names[1:]:
             # One after the other: their order is the order in which they register.
             self.start_board(name)
-            until(f"{name} is registered", lambda n=name: self.charger(n), 20)
+            until(f"{name} is registered", lambda n=name: self.charger(n), 40)
             self.cables[name] = Cable(self.folder / f"{name}.sock")
 
     def start_board(self, name: str, flash: str = "", **changes: Any) -> Child:
