@@ -99,11 +99,16 @@ def simulate(
         raise typer.Exit(1) from e
     took_s = time.monotonic() - began
     summary = record.summary()
+    written = "events.csv, summary.json, chart.svg, chart.png"
     if out is not None:
         from simulator.figures import draw  # noqa: PLC0415
 
         record.write(out)
-        draw(record, out)
+        try:
+            draw(record, out)
+        except ImportError as e:
+            written = "events.csv, summary.json"
+            typer.echo(f"no chart: {e}; pip install 'ievcc-manager[sim]' brings it", err=True)
     if as_json:
         import json  # noqa: PLC0415
 
@@ -112,7 +117,7 @@ def simulate(
     typer.echo(f"{checked.title}: {_clock(checked.duration_ms)} simulated in {took_s:.1f} s")
     typer.echo(_told(summary))
     if out is not None:
-        typer.echo(f"Written to {out}: events.csv, summary.json, chart.svg, chart.png")
+        typer.echo(f"Written to {out}: {written}")
 
 
 def _told(summary: dict[str, Any]) -> str:
