@@ -756,7 +756,7 @@ class Board:
                 client.close()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._server.wait_closed(), 1)
-        if self.bench_path is not None:
+        if self.bench_path is not None and self._server is not None:
             self.bench_path.unlink(missing_ok=True)
         if self._uart_fd is not None:
             os.close(self._uart_fd)

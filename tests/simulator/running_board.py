@@ -78,6 +78,8 @@ class RunningBoard:
                 await self.board.start()
             except BaseException as e:
                 self._failed = e
+                if hasattr(self, "board"):
+                    await self.board.stop()
                 raise
             finally:
                 ready.set()

@@ -336,13 +336,12 @@ def _target(fd: Path) -> str:
         return ""
 
 
-def test_a_socket_in_use_is_refused(tmp_path: Path) -> None:
-    with (
-        RunningBoard(tmp_path, "import time"),
-        pytest.raises(BoardError, match="in use by another board"),
-        RunningBoard(tmp_path, "import time"),
-    ):
-        pass
+def test_a_socket_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:
+    with RunningBoard(tmp_path, "import time") as first:
+        with pytest.raises(BoardError, match="in use by another board"):
+            RunningBoard(tmp_path, "import time").__enter__()
+        assert first.path.exists()
+        assert first.get()["running"]
 
 
 @pytest.mark.parametrize(

@@ -112,16 +112,13 @@ def test_residual_current_monitor(ac: float, dc: float, trips_ms: int | None) ->
 
 def test_the_monitors_own_test() -> None:
     here = Installation(pins_esp32)
-    here.drive(pins_esp32.RCM_TEST, 1, 0)
-    here.tick(100)
-    assert here.rcm_tripped
-    here.drive(pins_esp32.RCM_TEST, 0, 100)
-    here.tick(200)
-    assert not here.rcm_tripped
-    here.set({"rcm_works": False}, 200)
-    here.drive(pins_esp32.RCM_TEST, 1, 200)
-    here.tick(2000)
-    assert not here.rcm_tripped
+    tripped = []
+    for works, level, at in ((True, 1, 0), (True, 0, 100), (False, 1, 200)):
+        here.set({"rcm_works": works}, at)
+        here.drive(pins_esp32.RCM_TEST, level, at)
+        here.tick(at + 100)
+        tripped.append(here.rcm_tripped)
+    assert tripped == [True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -148,16 +145,19 @@ def test_contactor(inputs: dict[str, object], coil: bool, live: bool) -> None:
 
 def test_contacts_follow_their_coil_late() -> None:
     here = Installation(pins_esp32)
+    live = {}
+
+    def at(ms: int) -> None:
+        here.tick(ms)
+        live[ms] = here.live
+
     here.drive(pins_esp32.CONTACTOR, 1, 1000)
-    assert not here.live
-    here.tick(1010)
-    assert not here.live
-    here.tick(1020)
-    assert here.live
+    at(1010)
+    at(1020)
     here.reset(2000)
-    assert here.live
-    here.tick(2015)
-    assert not here.live
+    at(2014)
+    at(2015)
+    assert live == {1010: False, 1020: True, 2014: True, 2015: False}
 
 
 def test_a_floating_board_is_f_with_an_open_contactor() -> None:
