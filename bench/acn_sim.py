@@ -60,13 +60,16 @@ def house_a(minutes: int) -> list[float]:
     return out[:minutes]
 
 
-def stays(name: str, start: dt.datetime, period_min: int) -> list[tuple[str, str, int, int, float]]:
+def stays(
+    name: str, start: dt.datetime, period_min: int
+) -> list[tuple[str, str, int, int, float]]:
     """(session, user, first period, period it leaves in, kWh)."""
     out = []
     with (HERE / "data" / name).open() as file:
         for row in csv.DictReader(line for line in file if not line.startswith("#")):
             first, last = (
-                int((dt.datetime.fromisoformat(row[key]) - start).total_seconds() // 60) // period_min
+                int((dt.datetime.fromisoformat(row[key]) - start).total_seconds() // 60)
+                // period_min
                 for key in ("arrives", "leaves")
             )
             if last > first:
@@ -196,9 +199,7 @@ def run_house(algorithm, house, sessions):
     events = acnsim.EventQueue()
     for session, user, first, last, kwh in sessions:
         battery = Battery(kwh, 0, MAX_A * VOLTS / 1000)
-        events.add_event(
-            acnsim.PluginEvent(first, EV(first, last, kwh, user, session, battery))
-        )
+        events.add_event(acnsim.PluginEvent(first, EV(first, last, kwh, user, session, battery)))
     sim = acnsim.Simulator(
         network, algorithm, events, START.replace(tzinfo=dt.timezone.utc), period=1, verbose=False
     )
@@ -256,7 +257,9 @@ def clairvoyant(house, sessions):
 
 def race_house(command: str, days: int) -> list[dict]:
     house = house_a(25 * 1440)
-    sessions = [s for s in stays("garage_trondheim_bl2_14_days.csv", START, 1) if s[2] < days * 1440]
+    sessions = [
+        s for s in stays("garage_trondheim_bl2_14_days.csv", START, 1) if s[2] < days * 1440
+    ]
     out = []
 
     def add(name, figures):
@@ -272,7 +275,11 @@ def race_house(command: str, days: int) -> list[dict]:
     add("EDF less 95 % of steps", late(sorted_by(earliest_deadline_first), step_quantile(house)))
     add("least laxity first", late(sorted_by(least_laxity_first)))
     add("round robin", late(RoundRobin(first_come_first_served, continuous_inc=1)))
-    for policy, name in (("equal", "the thesis' rule"), ("fair", "ours: fair"), ("deadline", "ours: deadline")):
+    for policy, name in (
+        ("equal", "the thesis' rule"),
+        ("fair", "ours: fair"),
+        ("deadline", "ours: deadline"),
+    ):
         asked = Asked(command, policy, house)
         add(name, run_house(asked, house, sessions))
         asked.close()
@@ -295,7 +302,9 @@ def site_simulation(algorithm, cap_kw: float, days: int):
     free_at = dict.fromkeys(network.station_ids, 0)
     events = acnsim.EventQueue()
     asked = 0.0
-    for session, _, first, last, kwh in stays("garages_trondheim_3_days.csv", SITE_START, PERIOD_MIN):
+    for session, _, first, last, kwh in stays(
+        "garages_trondheim_3_days.csv", SITE_START, PERIOD_MIN
+    ):
         station = next((s for s, at in free_at.items() if at <= first), None)
         if station is None or first >= days * 288:
             continue
@@ -306,7 +315,12 @@ def site_simulation(algorithm, cap_kw: float, days: int):
             acnsim.PluginEvent(first, EV(first, last, kwh, station, session, battery))
         )
     sim = acnsim.Simulator(
-        network, algorithm, events, SITE_START.replace(tzinfo=dt.timezone.utc), PERIOD_MIN, verbose=False
+        network,
+        algorithm,
+        events,
+        SITE_START.replace(tzinfo=dt.timezone.utc),
+        PERIOD_MIN,
+        verbose=False,
     )
     return sim, asked
 
@@ -350,7 +364,11 @@ def speed(repeats: int = 20) -> list[dict]:
         def __init__(self) -> None:
             super().__init__()
             self.max_recompute = 1
-            self.ms: dict[str, list[float]] = {"round robin": [], "ours: fair": [], "ours: deadline": []}
+            self.ms: dict[str, list[float]] = {
+                "round robin": [],
+                "ours: fair": [],
+                "ours: deadline": [],
+            }
             self.others = [("round robin", RoundRobin(first_come_first_served, continuous_inc=1))]
             self.request = Asked("true", "fair")
 
@@ -377,7 +395,12 @@ def speed(repeats: int = 20) -> list[dict]:
 
     timed = Timed()
     sim = acnsim.Simulator(
-        network, timed, events, SITE_START.replace(tzinfo=dt.timezone.utc), PERIOD_MIN, verbose=False
+        network,
+        timed,
+        events,
+        SITE_START.replace(tzinfo=dt.timezone.utc),
+        PERIOD_MIN,
+        verbose=False,
     )
     try:
         sim.run()

@@ -56,7 +56,9 @@ class Allocator:
         policy = request.get("policy", "fair")
         if policy not in POLICIES:
             raise RequestError("policy", f"{policy!r} is not one of {', '.join(POLICIES)}")
-        limit_a = None if request.get("limit_a") is None else _number(request, "limit_a", -1e6, 1e6)
+        limit_a = (
+            None if request.get("limit_a") is None else _number(request, "limit_a", -1e6, 1e6)
+        )
         groups = request.get("groups") or []
         if limit_a is None and not groups:
             raise RequestError("limit_a", "is missing, and there are no groups")
@@ -156,10 +158,10 @@ def _session(charger: Mapping[str, Any]) -> str:
 
 
 def _still_wanted_wh(charger: Mapping[str, Any]) -> float | None:
-    requested = charger.get("requested_kwh")
-    if requested is None:
+    if charger.get("requested_kwh") is None:
         return None
-    return max(0.0, (requested - charger.get("delivered_kwh", 0)) * 1000)
+    requested = _number(charger, "requested_kwh", 0, 1e6)
+    return max(0.0, (requested - _number(charger, "delivered_kwh", 0, 1e6, 0)) * 1000)
 
 
 def _number(

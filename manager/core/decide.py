@@ -27,7 +27,7 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
-from manager.core import headroom, laxity, leases, registration, sharing
+from manager.core import explain, headroom, laxity, leases, registration, sharing
 from manager.core.commands import Command, Note, Send
 from manager.core.events import (
     Announced,
@@ -86,6 +86,7 @@ class _Work:
         self.commands: list[Command] = []
         self.must_share = False  # shares are to be worked out now
         self.only: str | None = None  # nothing but this charger's renewal can be due
+        self.places: dict[tuple[str, tuple[int, ...]], tuple[Key, ...]] = {}
         self.room_stale = False  # what is left for cars may have changed
         self.take_up()
 
@@ -144,6 +145,7 @@ class _Work:
         for name, priority in event.priorities.items():
             if name in self.chargers:
                 self.chargers[name] = changed(self.chargers[name], priority=priority)
+        self.places.clear()
         self.must_share = True
 
     def wished(self, event: Wished) -> None:
@@ -356,9 +358,14 @@ class _Work:
         return {(name, phase): ma for name, left in kept.items() for phase, ma in enumerate(left)}
 
     def keys(self, charger: Charger) -> tuple[Key, ...]:
-        return tuple(
-            (name, phase) for name in self.site.above(charger.feeder) for phase in charger.phases
-        )
+        """The rooms its amperes come out of."""
+        place = charger.feeder, charger.phases
+        keys = self.places.get(place)
+        if keys is None:
+            keys = self.places[place] = tuple(
+                (name, phase) for name in self.site.above(place[0]) for phase in place[1]
+            )
+        return keys
 
     def share(self, room: Mapping[Key, int]) -> None:
         """Give every charger its target, and the reason for it."""
@@ -416,16 +423,14 @@ class _Work:
                 for key in self.keys(charger):
                     left[key] -= max(0, charger.min_a - charger.failsafe_a) * 1000
         by_id = {w.id: w for w in wishes}
-        rank_of = {
-            w.id: n for n, w in enumerate(sorted(wishes, key=lambda w: (w.priority, w.rank)))
-        }
+        told = explain.Shared(
+            settings, self.chargers, self.houses, by_id, offers, room, left, sun, self.now
+        )
         for name, charger in self.chargers.items():
             target = offers.get(name, 0)
             wish = by_id.get(name)
-            if wish is not None and sun is not None and target < wish.max_a:
-                reasons[name] = self.why_sun(charger, target, sun)
-            elif wish is not None:
-                reasons[name] = self.why(charger, wish, target, offers, room, left, rank_of)
+            if wish is not None:
+                reasons[name] = told.why(charger, wish)
             elif name in offers and target and name in reasons:
                 reasons[name] = Reason("asleep", {"offer_a": target})
             self.retarget(charger, target, wish is not None or name in resting, reasons[name])
@@ -448,12 +453,6 @@ class _Work:
         for phase, ma in enumerate(sun):
             left[MAIN, phase] = min(left[MAIN, phase], max(ma, promised[phase]))
         return sun
-
-    def why_sun(self, charger: Charger, target: int, sun: tuple[int, ...]) -> Reason:
-        surplus = _a(min(sun[phase] for phase in charger.phases))
-        if target:
-            return Reason("solar", {"offer_a": target, "surplus_a": surplus})
-        return Reason("no_sun", {"surplus_a": surplus, "min_a": charger.min_a})
 
     def retarget(self, charger: Charger, target: int, wanting: bool, reason: Reason) -> None:
         on_ms, off_ms, waiting_ms, idle_ms = (
@@ -600,53 +599,6 @@ class _Work:
             return (2 if over else 0, charger.on_ms, charger.order)
         since = charger.waiting_ms if charger.waiting_ms >= 0 else self.now
         return (1, since, charger.order)
-
-    def why(
-        self,
-        charger: Charger,
-        wish: sharing.Wish,
-        target: int,
-        offers: Mapping[str, int],
-        room: Mapping[Key, int],
-        left: Mapping[Key, int],
-        rank_of: Mapping[str, int],
-    ) -> Reason:
-        if target:
-            if target >= wish.max_a:
-                if wish.max_a < charger.max_a:
-                    by = "its driver" if charger.wants.user_max_a == wish.max_a else "its limits"
-                    return Reason("limited", {"limit_a": wish.max_a, "offer_a": target, "by": by})
-                return Reason("whole", {"offer_a": target, "max_a": wish.max_a})
-            if target == wish.want_a:
-                return Reason("capped", {"offer_a": target, "drawn_a": _a(charger.low_peak_ma)})
-            cars = sum(1 for a in offers.values() if a)
-            if cars == 1:
-                return Reason("alone", {"offer_a": target})
-            key = min(wish.rooms, key=lambda k: left[k])
-            return Reason("share", {"offer_a": target, "room_a": _a(room[key]), "cars": cars})
-        key = min(wish.rooms, key=lambda k: left[k])
-        house = self.houses[key[0] if isinstance(key, tuple) else MAIN]
-        if house.grade in ("silent", "lost"):
-            return Reason("meter_lost", {"house_a": _a(max(house.current_ma))})
-        settings = self.site.settings
-        if settings.max_active and sum(1 for a in offers.values() if a) >= settings.max_active:
-            return Reason("max_active", {"max_active": settings.max_active})
-        spare = sum(max(0, offers[c] - self.chargers[c].min_a) for c in offers if offers[c]) * 1000
-        short = _a(
-            max(0, charger.min_a * 1000 - left[key] - (spare if settings.policy == "fair" else 0))
-        )
-        if settings.policy not in ("fair", "deadline"):
-            return Reason("standby", {"short_a": short})
-        ends = [
-            c.on_ms + settings.turn_ms
-            for c in self.chargers.values()
-            if c.on_ms >= 0 and offers.get(c.id) and c.priority == charger.priority
-        ]
-        if not ends:
-            return Reason("standby", {"short_a": short})
-        ahead = sum(1 for n, r in rank_of.items() if not offers[n] and r < rank_of[charger.id])
-        wait = max(0, sorted(ends)[min(ahead, len(ends) - 1)] - self.now)
-        return Reason("turn", {"short_a": short, "wait_min": ceil(wait / 60_000)})
 
     # --- leases --------------------------------------------------------------------------------
 
@@ -808,7 +760,3 @@ def _usable_a(charger: Charger) -> int:
     if charger.wants.user_max_a is not None:
         most = min(most, charger.wants.user_max_a)
     return most
-
-
-def _a(ma: int) -> float:
-    return round(ma / 1000, 1)

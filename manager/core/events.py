@@ -1,4 +1,4 @@
-"""What can happen to a site. The shell decodes messages, checks signatures and freshness, and hands them on as these."""
+"""What can happen to a site. The shell decodes and checks messages, and passes them on as these."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ arrived here at `a` is over at `a + ttl` at the latest, however long the network
 within that feeder's headroom.** Lowering needs no leave.
 
 What survives a restart of the manager: for each charger the highest limit, a number above every one sent and the boot
-they answered, on disk before the lease is sent. After a restart that limit counts for a whole life of a lease, as if sent in the last moment.
+they answered, on disk before the lease is sent. After a restart that limit counts for a whole life of a lease.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def worst_a(charger: Charger, now_ms: int) -> int:
 
 
 def known_worst_a(charger: Charger, now_ms: int) -> int:
-    """The same without what an unknown earlier manager may have granted: others wait for that, but are not cut for it."""
+    """The same without what an earlier manager may have granted: others wait for that, but are not cut for it."""
     worst = charger.failsafe_a
     for lease in charger.granted:
         if lease.number and lease.limit_a > worst and lease.ends_ms > now_ms:
@@ -122,7 +122,7 @@ def heard(charger: Charger, boot: int, seq: int, now_ms: int) -> Charger:
 
 
 def confirmed(charger: Charger, boot: int, number: int, contactor: bool, now_ms: int) -> Charger:
-    """The charger after it said, in this boot, that `number` is the newest lease it goes by (0: none since its start)."""
+    """The charger after it said, in this boot, that `number` is the newest lease it goes by (0: none so far)."""
     over = now_ms if not contactor else now_ms + FOLLOW_MS
     granted = tuple(
         changed(g, ends_ms=min(g.ends_ms, over))

@@ -20,7 +20,6 @@ from manager.core.site import (
     Site,
     Wants,
     Window,
-    changed,
 )
 
 VERSION = 1

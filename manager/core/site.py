@@ -131,7 +131,7 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Wants:
-    """What the driver asked for. `departs_ms` on the manager's clock; energy in Wh; `user_max_a` the user's or card's."""
+    """What the driver asked for. `departs_ms` on the manager's clock; energy in Wh; `user_max_a`: user's or card's."""
 
     wanted_wh: int | None = None
     departs_ms: int | None = None

@@ -1,0 +1,110 @@
+"""Why a charger has what it has, once all have been given their share: see `reasons` for the words."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from math import ceil
+
+from manager.core.reasons import Reason
+from manager.core.sharing import Key, Offers, Wish
+from manager.core.site import Charger, House, Settings
+
+
+def amperes(ma: int) -> float:
+    """mA as A with one digit, for people."""
+    return round(ma / 1000, 1)
+
+
+class Shared:
+    """One sharing, ready to answer for every charger without looking at all others again.
+
+    `room` is what each phase of each feeder had, `left` what it has still; `sun` the surplus per
+    phase under a solar mode, None otherwise.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        chargers: Mapping[str, Charger],
+        houses: Mapping[str, House],
+        wishes: Mapping[str, Wish],
+        offers: Offers,
+        room: Mapping[Key, int],
+        left: Mapping[Key, int],
+        sun: tuple[int, ...] | None,
+        now_ms: int,
+    ) -> None:
+        self.settings = settings
+        self.houses = houses
+        self.room = room
+        self.left = left
+        self.sun = sun
+        self.now_ms = now_ms
+        self.offers = offers
+        given = [name for name, amps in offers.items() if amps]
+        self.cars = len(given)
+        self.above_min_ma = 1000 * sum(max(0, offers[n] - chargers[n].min_a) for n in given)
+        # When the turns of those who charge end, and who stands by in which order, by class.
+        self.ends: dict[int, list[int]] = {}
+        self.queue: dict[int, list[tuple[int, ...]]] = {}
+        for name in given:
+            one = chargers[name]
+            if one.on_ms >= 0:
+                self.ends.setdefault(one.priority, []).append(one.on_ms + settings.turn_ms)
+        for wish in wishes.values():
+            if not offers[wish.id]:
+                self.queue.setdefault(wish.priority, []).append(wish.rank)
+        for ends in self.ends.values():
+            ends.sort()
+        for ranks in self.queue.values():
+            ranks.sort()
+
+    def why(self, charger: Charger, wish: Wish) -> Reason:
+        """The reason for this charger's share."""
+        target = self.offers[wish.id]
+        if self.sun is not None and target < wish.max_a:
+            return self._sun(charger, target, self.sun)
+        return self._given(charger, wish, target) if target else self._standby(charger, wish)
+
+    def _sun(self, charger: Charger, target: int, sun: tuple[int, ...]) -> Reason:
+        surplus = amperes(min(sun[phase] for phase in charger.phases))
+        if target:
+            return Reason("solar", {"offer_a": target, "surplus_a": surplus})
+        return Reason("no_sun", {"surplus_a": surplus, "min_a": charger.min_a})
+
+    def _given(self, charger: Charger, wish: Wish, target: int) -> Reason:
+        if target >= wish.max_a:
+            if wish.max_a < charger.max_a:
+                by = "its driver" if charger.wants.user_max_a == wish.max_a else "its limits"
+                return Reason("limited", {"limit_a": wish.max_a, "offer_a": target, "by": by})
+            return Reason("whole", {"offer_a": target, "max_a": wish.max_a})
+        if target == wish.want_a:
+            drawn = amperes(charger.low_peak_ma)
+            return Reason("capped", {"offer_a": target, "drawn_a": drawn})
+        if self.cars == 1:
+            return Reason("alone", {"offer_a": target})
+        key = min(wish.rooms, key=lambda k: self.left[k])
+        room = amperes(self.room[key])
+        return Reason("share", {"offer_a": target, "room_a": room, "cars": self.cars})
+
+    def _standby(self, charger: Charger, wish: Wish) -> Reason:
+        settings = self.settings
+        key = min(wish.rooms, key=lambda k: self.left[k])
+        house = self.houses[key[0]]
+        if house.grade in ("silent", "lost"):
+            return Reason("meter_lost", {"house_a": amperes(max(house.current_ma))})
+        if settings.max_active and self.cars >= settings.max_active:
+            return Reason("max_active", {"max_active": settings.max_active})
+        short_ma = charger.min_a * 1000 - self.left[key]
+        if settings.policy == "fair":
+            short_ma -= self.above_min_ma
+        if short_ma <= 0 and wish.spare_ma:
+            return Reason("time_to_spare", {"spare_a": amperes(wish.spare_ma)})
+        short = amperes(max(0, short_ma))
+        ends = self.ends.get(wish.priority)
+        if settings.policy != "fair" or not ends:
+            return Reason("standby", {"short_a": short})
+        ahead = bisect_left(self.queue[wish.priority], wish.rank)
+        wait = max(0, ends[min(ahead, len(ends) - 1)] - self.now_ms)
+        return Reason("turn", {"short_a": short, "wait_min": ceil(wait / 60_000)})
