@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ class Garage(Running):
         for name in names[1:]:
             # One after the other: their order is the order in which they register.
             self.start_board(name)
-            until(f"{name} is registered", lambda n=name: self.charger(n), 40)
+            until(f"{name} is registered", partial(self.charger, name), 40)
             self.cables[name] = Cable(self.folder / f"{name}.sock")
 
     def start_board(self, name: str, flash: str = "", **changes: Any) -> Child:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 
 from manager import broker
 from manager.process import Child
@@ -98,7 +99,7 @@ class Device:
         self.boot = boot
         self.sender = protocol.Sender(key, boot)
         self.heard: queue.Queue[dict[str, Any]] = queue.Queue()
-        self.client = paho.Client(paho.CallbackAPIVersion.VERSION2, f"{name}-{uid}")
+        self.client = paho.Client(CallbackAPIVersion.VERSION2, f"{name}-{uid}")
         self.client.on_socket_open = lambda _c, _u, s: s.setsockopt(
             socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
         )

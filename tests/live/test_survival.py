@@ -15,6 +15,7 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
 from manager import broker
 from tests.live.garage import Garage
@@ -59,8 +60,8 @@ def resets(garage: Garage) -> list[dict[str, int]]:
 
 def test_garbage_on_every_topic(garage: Garage) -> None:
     heard: list[tuple[str, bytes]] = []
-    client = paho.Client(paho.CallbackAPIVersion.VERSION2, "vandal")
-    client.on_message = lambda _c, _u, m: heard.append((m.topic, m.payload))
+    client = paho.Client(CallbackAPIVersion.VERSION2, "vandal")
+    client.on_message = lambda _c, _u, m: heard.append((m.topic, bytes(m.payload)))
     client.connect("127.0.0.1", garage.broker.port)
     client.loop_start()
     client.subscribe(garage.root + "+/up", 1)

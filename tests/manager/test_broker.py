@@ -13,6 +13,7 @@ from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
 from manager import broker
 from manager.process import Child, ProcessError, wait_until_ended
@@ -40,7 +41,7 @@ def test_a_message_passes(kind: str, tmp_path: Path, mosquitto: str) -> None:
     try:
         assert running.name.startswith(kind)
         heard, up = threading.Event(), threading.Event()
-        client = paho.Client(paho.CallbackAPIVersion.VERSION2, "one")
+        client = paho.Client(CallbackAPIVersion.VERSION2, "one")
         client.on_message = lambda *_: heard.set()
         client.on_subscribe = lambda *_: up.set()
         client.connect(running.host, running.port)
