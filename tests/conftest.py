@@ -3,7 +3,6 @@
 from collections.abc import Generator
 
 import pytest
-
 from hypothesis import HealthCheck, settings
 
 from tests.real_parts import real_part, required
