@@ -17,6 +17,6 @@ for path in sys.argv[2:]:
             except BaseException as e:  # noqa: BLE001 - whatever it is, it is a failed test
                 failed += 1
                 print("FAILED", path, test)
-                sys.print_exception(e)
+                sys.print_exception(e)  # type: ignore[attr-defined]
 print("%d passed, %d failed" % (passed, failed))
 sys.exit(1 if failed or not passed else 0)

@@ -9,7 +9,7 @@ arrived here at `a` is over at `a + ttl` at the latest, however long the network
 1. every lease that may be in force counts, delivered or not, from the moment it is sent;
 2. it counts until it is over and the car has had its time to follow, 5 s by IEC 61851-1 and one more for the charger;
 3. a lower lease takes the place of the ones before it only when the charger has confirmed it and the car has had its
-   time to follow; or at once, if the contactor was open as the charger confirmed; or as soon as the charger's own meter,
+   time to follow; or at once, if the contactor was open as it confirmed; or as soon as the charger's own meter,
    having shown more than the new limit, shows no more than it;
 4. a charger heard with a higher boot number has forgotten its leases: they count only for the time to follow;
 5. the failsafe current counts always: a lease can run out, by a partition, before those given to others do.

@@ -243,7 +243,7 @@ def test_what_it_holds_it_holds_for_ever(breaker, data) -> None:
 @pytest.mark.parametrize(
     ("make", "field"),
     [
-        (lambda: Mcb("K", 16_000), "curve"),
+        (lambda: Mcb("K", 16_000), "curve"),  # type: ignore[arg-type]
         (lambda: Mcb("B", 0), "rated_ma"),
         (lambda: Mcb("B", 16_000, 2), "slowness"),
         (lambda: Icp(0), "contract_ma"),

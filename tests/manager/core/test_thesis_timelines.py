@@ -1,4 +1,4 @@
-"""Both published timelines of the thesis, moment by moment: 30 A, 6 A minimum, chargers in the order they registered."""
+"""Both published timelines of the thesis, moment by moment: 30 A, 6 A minimum, chargers in order."""
 
 import pytest
 
