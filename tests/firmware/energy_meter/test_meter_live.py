@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from manager import broker as brokers
 from shared import protocol
-from simulator.pzem_slave import Pzem
+from simulator.pzem_slave import FAULTS, Exchange, Pzem
 from tests.firmware.energy_meter.rig import KEY, meter
 
 pytestmark = [pytest.mark.board, pytest.mark.broker]
@@ -113,6 +114,33 @@ def test_three_phases_on_one_line(tmp_path: Path) -> None:
             pzems[1].powered = True
             await rig.until(lambda: len(rig.loads) > count)
             await rig.until(lambda: rig.statuses[-1]["faults"] == [])
+
+    asyncio.run(run())
+
+
+def test_on_a_bad_line_nothing_wrong_is_published(tmp_path: Path) -> None:
+    """Every answer has values of its own: what is published was true at that very question."""
+    dice = random.Random(5)
+    true: set[tuple[int, int]] = set()
+    pzem = Pzem(1, update_s=0)
+
+    def new_values(_: Exchange | None = None) -> None:
+        pzem.set(voltage_dv=dice.randrange(2200, 2400), current_ma=dice.randrange(90_000))
+        true.add((pzem.true.voltage_dv, pzem.true.current_ma))
+
+    new_values()
+
+    async def run() -> None:
+        async with meter(tmp_path, [pzem]) as rig:
+            rig.line.heard = new_values
+            await rig.until(lambda: rig.loads)
+            rig.line.fault_rates = dict.fromkeys(FAULTS, 0.03)
+            await asyncio.sleep(15)
+            assert len(rig.loads) > 40
+            for load in rig.loads:
+                assert (load["voltage_dv"][0], load["current_ma"][0]) in true
+            assert {e.fault for e in rig.line.log} > {"crc", "late", "zero"}
+            assert not rig.board.resets
 
     asyncio.run(run())
 
