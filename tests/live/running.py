@@ -100,7 +100,7 @@ class Device:
         self.sender = protocol.Sender(key, boot)
         self.heard: queue.Queue[dict[str, Any]] = queue.Queue()
         self.client = paho.Client(CallbackAPIVersion.VERSION2, f"{name}-{uid}")
-        self.client.on_socket_open = lambda _c, _u, s: s.setsockopt(  # type: ignore[union-attr]
+        self.client.on_socket_open = lambda _c, _u, s: s.setsockopt(  # type: ignore[attr-defined]
             socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
         )
         self.client.on_connect = self._connected
