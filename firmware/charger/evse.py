@@ -67,6 +67,7 @@ class Evse:
         self.out.latches = dict(latches or {})
         self.now = now_ms
         self.gap_ms = 0
+        self._stepped = False
         # What the line says, confirmed.
         self.letter = ""
         self.ready = False  # the car wants power
@@ -126,7 +127,8 @@ class Evse:
     def step(self, i: Inputs, now_ms: int) -> Outputs:
         """One step: read, judge every interlock, then set pilot and contactor. Gives the machine's own outputs."""
         out = self.out
-        self.gap_ms = now_ms - self.now
+        self.gap_ms = now_ms - self.now if self._stepped else 0
+        self._stepped = True
         self.now = now_ms
         if i.fresh:
             self._see(i)

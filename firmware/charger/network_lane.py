@@ -137,6 +137,7 @@ class NetworkLane:
                 "contactor": r.contactor,
                 "why": r.why,
                 "faults": r.faults,
+                "pilot_mv": [r.high_mv, r.low_mv],
             }
             print(json.dumps(line))
 

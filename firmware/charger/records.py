@@ -54,7 +54,7 @@ class Outputs:
     """What the board has to do now. The state machine keeps one and changes it."""
 
     def __init__(self) -> None:
-        self.duty = pilot.STEADY_HIGH  # per mille
+        self.duty = pilot.STEADY_LOW  # per mille; a board starts with its pilot at -12 V
         self.offer_a = 0
         self.contactor = False
         self.rcm_test = False

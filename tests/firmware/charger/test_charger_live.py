@@ -209,3 +209,33 @@ def test_the_timer_of_the_week(tmp_path: Path, micropython: str, mosquitto: str)
         assert manager.of(protocol.CONFIG_VALUE)[0]["result"] == "refused"
         manager.say({"code": protocol.CONFIG_SET, "name": "schedule", "value": '"tu 10:00-11:00"'})
         bench.wait(lambda got: got["offer_a"] == 0, 10)
+
+
+def test_no_update_while_a_car_charges(tmp_path: Path, micropython: str, mosquitto: str) -> None:
+    with charger(tmp_path, mode="manual", manual_a=10) as (bench, manager):
+        until(lambda: manager.status["state"] == "A1", 20)
+        bench.charge()
+        until(lambda: manager.status["contactor"], 10)
+        manager.offer(b"not what was signed", "0.1.1", "00" * 32)
+        until(lambda: manager.of(protocol.UPDATE_STATUS), 10)
+        assert manager.of(protocol.UPDATE_STATUS)[0]["state"] == "busy"
+        bench.put(ev="A")
+        until(lambda: not manager.status["contactor"], 10)
+        manager.offer(b"not what was signed", "0.1.1", "00" * 32)
+        # It is asked for now, and nothing of it is kept.
+        until(lambda: manager.of(protocol.UPDATE_STATUS)[-1]["state"] == "failed", 10)
+        assert any(m["state"] == "loading" for m in manager.of(protocol.UPDATE_STATUS))
+        assert not (bench.flash / "update.plan").exists()
+        assert not (bench.flash / "update.bundle").exists()
+
+
+def test_the_olimex_board_charges_over_ethernet(
+    tmp_path: Path, micropython: str, mosquitto: str
+) -> None:
+    with charger(tmp_path, board="esp32_poe", wifi_ssid="") as (bench, manager):
+        assert manager.of(protocol.NEW_CHARGER)[0]["model"] == "ESP32-POE"
+        until(lambda: manager.status["state"] == "A1", 20)
+        manager.lease(16)
+        bench.charge()
+        bench.put(ev="B")
+        bench.wait(lambda got: not got["contactor"], 5)
