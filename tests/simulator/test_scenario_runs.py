@@ -221,6 +221,21 @@ def test_without_a_failsafe_a_charger_that_hears_nothing_stops_and_with_one_it_g
     assert offers_at(run(parse(text + down, "small")), 119_000) == (6, 0)
 
 
+def test_a_feeder_of_its_own_keeps_its_own_limit() -> None:
+    text = SMALL.replace("[[charger]]", '[[charger]]\nfeeder = "garage"')
+    text += '[[feeder]]\nname = "garage"\nlimit_a = 15\n'
+    record = run(parse(text, "small"))
+    assert offers_at(record, 119_000) == (7, 7)
+
+
+def test_a_window_of_the_week_keeps_its_own_limit() -> None:
+    text = SMALL.replace("duration = 120", "duration = 240\nstart = 2022-09-14T17:58:00")
+    text += '[[window]]\ndays = ["wed"]\nstart = "18:00"\nend = "21:00"\nmax_a = 14\n'
+    record = run(parse(text, "small"))
+    assert offers_at(record, 118_000) == (12, 12)
+    assert offers_at(record, 150_000) == (7, 7)
+
+
 def test_a_recorded_hour_second_by_second() -> None:
     record = ran("second_by_second", 40)
     summary = record.summary()
