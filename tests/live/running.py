@@ -88,6 +88,10 @@ class Running:
         self.broker.stop()
 
 
+def _at_once(_client: paho.Client, _: object, sock: Any) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 class Device:
     """One party on MQTT with its own numbering, as a board has: says messages, hears answers."""
 
@@ -100,9 +104,7 @@ class Device:
         self.sender = protocol.Sender(key, boot)
         self.heard: queue.Queue[dict[str, Any]] = queue.Queue()
         self.client = paho.Client(CallbackAPIVersion.VERSION2, f"{name}-{uid}")
-        self.client.on_socket_open = lambda _c, _u, s: s.setsockopt(  # type: ignore[attr-defined]
-            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-        )
+        self.client.on_socket_open = _at_once
         self.client.on_connect = self._connected
         self.client.on_message = self._arrived
         self.client.will_set(f"{running.root}{name}/state", b"offline", 1, retain=True)
