@@ -100,6 +100,27 @@ def test_an_administrator_sees_their_sites_whole_and_no_other(
     assert client.post("/api/v1/cards", json=card, headers=admin).status_code == 404
 
 
+def test_an_administrator_draws_no_stranger_into_their_site(
+    client: TestClient, cloud: Cloud, town: Town
+) -> None:
+    """It would show them the stranger's name, and give the stranger's card a charger."""
+    admin = login(client, "admin")
+    ben = town.people["ben"]
+    card = {"site": town.sites["oak"], "person": ben, "number": "04a1b2c3"}
+    assert client.post("/api/v1/cards", json=card, headers=admin).status_code == 403
+    device = f"/api/v1/devices/{town.devices['oak/charger-2']}"
+    assert client.patch(device, json={"person": ben}, headers=admin).status_code == 403
+    for person in (town.people["ana"], None):
+        assert client.patch(device, json={"person": person}, headers=admin).status_code == 200
+    with psycopg.connect(cloud.api) as db:
+        db.execute("SELECT set_config('ievcc.person', %s, true)", (str(town.people["admin"]),))
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            db.execute(
+                "INSERT INTO membership (person_id, role, site_id) VALUES (%s, 'tenant', %s)",
+                (ben, town.sites["oak"]),
+            )
+
+
 def test_an_operator_sees_sums_and_nobody(client: TestClient, town: Town) -> None:
     grid = login(client, "grid")
     rows = items(client, f"/grid?{span()}", grid)

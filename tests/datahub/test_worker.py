@@ -136,6 +136,35 @@ def test_a_worker_taken_by_surprise_leaves_nothing_half_done(
     assert cloud.ask("SELECT sum(n), sum(energy_wh) FROM minute") == [(300, 299)]
 
 
+def test_workers_come_and_go_and_share_the_sites(kafka: Kafka, cloud: Cloud, site: str) -> None:
+    """One, then three, then one again, of one group, while records come."""
+    sites = [site, *(f"{site}-{i}" for i in range(5))]
+    for name in sites[1:]:
+        cloud.do("INSERT INTO site (name) VALUES (%s)", (name,))
+    now = int(time.time() * 1000)
+    sent = 0
+
+    def more(count: int) -> None:
+        nonlocal sent
+        for name in sites:
+            records = [load("meter-1", sent + i, now + sent + i, sent + i) for i in range(count)]
+            send(kafka.servers, name, records, parcel=10)
+        sent += count
+
+    with running(kafka, cloud, site):
+        more(100)
+        with running(kafka, cloud, site) as second, running(kafka, cloud, site) as third:
+            for _ in range(6):
+                more(50)
+                time.sleep(1)
+            wait_for(cloud, "SELECT count(*)::int FROM reading", 6 * sent, 60)
+            assert second.counts.taken + third.counts.taken > 0
+        more(100)
+        wait_for(cloud, "SELECT count(*)::int FROM reading", 6 * sent, 60)
+    assert cloud.ask("SELECT count(DISTINCT (device_id, seq)) FROM reading") == [(6 * sent,)]
+    assert cloud.ask("SELECT sum(n), sum(energy_wh) FROM quarter") == [(6 * sent, 6 * (sent - 1))]
+
+
 def test_a_parcel_the_database_refuses_is_buried_and_its_neighbours_are_stored(
     kafka: Kafka, cloud: Cloud, site: str
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
+import psycopg
 from fastapi import APIRouter, HTTPException, Query, Security
 from psycopg.rows import dict_row
 from pydantic import AwareDatetime, BaseModel
@@ -62,9 +63,12 @@ def change_device(
 ) -> dict[str, int | None]:
     """Give a charger to a tenant, or share it."""
     with doors.seen_by(person.id) as db:
-        done = db.execute(
-            "UPDATE device SET person_id = %s WHERE id = %s", (change.person, device)
-        )
+        try:
+            done = db.execute(
+                "UPDATE device SET person_id = %s WHERE id = %s", (change.person, device)
+            )
+        except psycopg.errors.InsufficientPrivilege:
+            raise HTTPException(403, "not a person of yours") from None
         if not done.rowcount:
             raise HTTPException(404, "no such device")
     return {"person": change.person}

@@ -200,7 +200,7 @@ def add_card(new: NewCard, person: Administrator, doors: TheDoors) -> dict[str, 
         except psycopg.errors.ForeignKeyViolation:
             raise HTTPException(404, "no such person") from None
         except psycopg.errors.InsufficientPrivilege:
-            raise HTTPException(403, "you do not administer this site") from None
+            raise HTTPException(403, "not a site or person of yours") from None
     assert row is not None
     return {"id": row[0]}
 

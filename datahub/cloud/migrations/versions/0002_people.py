@@ -139,7 +139,6 @@ ALTER TABLE device ENABLE ROW LEVEL SECURITY;
 CREATE POLICY seen ON device FOR SELECT TO ievcc_api USING (
   site_id IN (SELECT my_sites('administrator'))
   OR (site_id IN (SELECT my_sites('tenant')) AND kind = 'charger' AND (person_id IS NULL OR person_id = me())));
-CREATE POLICY changed ON device FOR UPDATE TO ievcc_api USING (site_id IN (SELECT my_sites('administrator')));
 
 ALTER TABLE feeder ENABLE ROW LEVEL SECURITY;
 CREATE POLICY seen ON feeder FOR SELECT TO ievcc_api USING (id IN (SELECT my_feeders()));
@@ -167,17 +166,19 @@ CREATE POLICY seen ON session FOR SELECT TO ievcc_api USING (
 ALTER TABLE person ENABLE ROW LEVEL SECURITY;
 CREATE FUNCTION my_people() RETURNS SETOF int LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS
   $$ SELECT person_id FROM membership WHERE site_id IN (SELECT my_sites('administrator')) $$;
+-- Nobody is drawn into a site, and so shown to its administrators, but by being added there.
+CREATE POLICY changed ON device FOR UPDATE TO ievcc_api USING (site_id IN (SELECT my_sites('administrator')))
+  WITH CHECK (site_id IN (SELECT my_sites('administrator')) AND (person_id IS NULL OR person_id IN (SELECT my_people())));
 CREATE POLICY seen ON person FOR SELECT TO ievcc_api USING (id = me() OR id IN (SELECT my_people()));
 ALTER TABLE membership ENABLE ROW LEVEL SECURITY;
 CREATE POLICY seen ON membership FOR SELECT TO ievcc_api USING (
   person_id = me() OR site_id IN (SELECT my_sites('administrator')));
-CREATE POLICY made ON membership FOR INSERT TO ievcc_api WITH CHECK (
-  site_id IN (SELECT my_sites('administrator')) AND role IN ('tenant', 'administrator'));
 CREATE POLICY ended ON membership FOR DELETE TO ievcc_api USING (site_id IN (SELECT my_sites('administrator')));
 ALTER TABLE card ENABLE ROW LEVEL SECURITY;
 CREATE POLICY seen ON card FOR SELECT TO ievcc_api USING (
   person_id = me() OR site_id IN (SELECT my_sites('administrator')));
-CREATE POLICY made ON card FOR INSERT TO ievcc_api WITH CHECK (site_id IN (SELECT my_sites('administrator')));
+CREATE POLICY made ON card FOR INSERT TO ievcc_api WITH CHECK (
+  site_id IN (SELECT my_sites('administrator')) AND person_id IN (SELECT my_people()));
 CREATE POLICY changed ON card FOR UPDATE TO ievcc_api USING (site_id IN (SELECT my_sites('administrator')));
 ALTER TABLE tariff ENABLE ROW LEVEL SECURITY;
 CREATE POLICY seen ON tariff FOR SELECT TO ievcc_api USING (
@@ -217,7 +218,7 @@ CREATE VIEW grid_now WITH (security_barrier) AS
 GRANT SELECT ON region, feeder, site, device, device_state, reading, record, minute, quarter, gap, session, membership,
   card, tariff, tariff_band, bill, wish, grid_load, grid_now TO ievcc_api;
 GRANT SELECT (id, login, name, active) ON person TO ievcc_api;
-GRANT INSERT ON membership, card, tariff, tariff_band, bill, wish TO ievcc_api;
+GRANT INSERT ON card, tariff, tariff_band, bill, wish TO ievcc_api;
 GRANT DELETE ON membership TO ievcc_api;
 GRANT UPDATE (active, label) ON card TO ievcc_api;
 GRANT UPDATE (to_at) ON tariff TO ievcc_api;
