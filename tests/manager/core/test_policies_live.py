@@ -1,0 +1,226 @@
+"""What the policies, limits and modes do on a running site, changed while it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from manager.core.events import Configured, Offline, Wished
+from manager.core.site import MAIN, Feeder, Settings, Wants, Window, site
+from tests.manager.core.plant import Plant
+
+
+def plant(
+    limit_a: float = 30, chargers: int = 3, role: str = "house", **settings: object
+) -> Plant:
+    settings = {"update_interval_ms": 0, "min_off_ms": 0, "min_on_ms": 0, **settings}
+    got = Plant(site(limit_a, **settings), role)  # type: ignore[arg-type]
+    for n in range(1, chargers + 1):
+        got.add(f"c{n}")
+    return got
+
+
+def charging(got: Plant, house_a: float, seconds: float = 20) -> Plant:
+    got.house(house_a)
+    for name in got.boards:
+        got.state(name, "C")
+    got.run(seconds)
+    return got
+
+
+def configure(got: Plant, **settings: object) -> None:
+    got.put(Configured(settings=dataclasses.replace(got.site.settings, **settings)))  # type: ignore[arg-type]
+
+
+def reason(got: Plant, name: str) -> str:
+    return got.site.chargers[name].reason.words()
+
+
+# --- turns ----------------------------------------------------------------------------------------
+
+
+def test_turns_nobody_starves_and_the_rest_is_spent() -> None:
+    got = charging(plant(17, 3, turn_ms=60_000), 0)
+    assert got.offers() == (9, 8, 0)
+    assert reason(got, "c3") == "standby: 1.0 A short, next turn in 1 min at the latest"
+    charged = {name: 0 for name in got.boards}
+    for _ in range(12):
+        got.run(15)
+        assert sum(got.offers()) <= 17
+        for board in got.boards.values():
+            charged[board.name] += board.offer_a > 0
+    assert min(charged.values()) >= 4  # of 12: each charges within three turns
+
+
+def test_a_turn_is_not_shorter_than_the_minimum_on_time() -> None:
+    got = charging(plant(11, 2, turn_ms=10_000, min_on_ms=120_000), 0)
+    assert got.offers() == (11, 0)
+    got.run(80)
+    assert got.offers() == (11, 0)
+    got.run(60)
+    assert got.offers() == (0, 11)
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+def test_policy_limit_and_margin_change_while_running() -> None:
+    got = charging(plant(30, 2), 4)
+    assert got.offers() == (13, 13)
+    configure(got, policy="first")
+    got.run(20)
+    assert got.offers() == (26, 0)
+    got.put(Configured(feeders={MAIN: Feeder(MAIN, (20_000,))}))
+    assert got.offers() == (16, 0)  # a cut waits for nothing
+    configure(got, policy="equal", margin_ma=2000)
+    got.run(20)
+    assert got.offers() == (7, 7)
+
+
+def test_a_drivers_own_limit() -> None:
+    got = charging(plant(30, 2), 4)
+    got.put(Wished("c1", Wants(user_max_a=8)))
+    got.run(20)
+    assert got.offers() == (8, 18)
+    assert reason(got, "c1") == "limited to 8 A by its driver"
+
+
+def test_priorities() -> None:
+    got = charging(plant(30, 3), 5)
+    assert got.offers() == (9, 8, 8)
+    got.put(Configured(priorities={"c1": 1, "c2": 1}))
+    got.run(20)
+    assert got.offers() == (0, 0, 25)
+
+
+def test_no_more_chargers_at_once_than_wanted() -> None:
+    got = charging(plant(30, 3, max_active=2), 4)
+    assert got.offers() == (13, 13, 0)
+    assert reason(got, "c3") == "standby: 2 chargers at once"
+
+
+@pytest.mark.parametrize(("minute", "offers"), [(59, (13, 13)), (60, (8, 18)), (120, (13, 13))])
+def test_a_window_for_one_charger(minute: int, offers: tuple[int, ...]) -> None:
+    got = plant(30, 2, windows=(Window(60, 120, 8, "c1"),))
+    got.minute = minute
+    assert charging(got, 4).offers() == offers
+
+
+def test_a_window_for_all_over_the_end_of_the_week() -> None:
+    got = plant(30, 2, windows=(Window(10_000, 60, 14),))
+    got.minute = 10
+    assert charging(got, 4).offers() == (7, 7)
+    got.minute = 61
+    got.run(20)
+    assert got.offers() == (13, 13)
+
+
+def test_a_car_that_draws_less_gives_back_and_gets_it_again() -> None:
+    got = charging(plant(30, 2), 4)
+    got.boards["c1"].car_a = 7
+    got.run(100)
+    assert got.offers() == (8, 18)
+    assert reason(got, "c1") == "draws 7.0 A, so 8 A; the rest goes to others"
+    got.boards["c1"].car_a = 32
+    got.run(30)
+    assert got.offers() == (13, 13)
+
+
+# --- feeders and phases ---------------------------------------------------------------------------
+
+
+def test_a_tree_of_feeders() -> None:
+    got = Plant(site(40, update_interval_ms=0))
+    feeders = {**got.site.feeders, "garage": Feeder("garage", (16_000,), MAIN)}
+    got.put(Configured(feeders=feeders, places={"c1": "garage", "c2": "garage"}))
+    for name in ("c1", "c2", "c3"):
+        got.add(name)
+    charging(got, 0)
+    assert got.offers() == (8, 8, 24)
+
+
+def test_three_phases_and_cars_on_one() -> None:
+    got = Plant(site(20, phases=3, update_interval_ms=0))
+    got.add("all", phases=3, wiring=(2, 3, 1))
+    got.add("one", wiring=(3,))
+    got.house(4, 0, 8)
+    for name in got.boards:
+        got.state(name, "C")
+    got.run(20)
+    assert got.offers() == (6, 6)  # 12 A on the third phase
+
+
+# --- sun ------------------------------------------------------------------------------------------
+
+
+def test_only_the_sun() -> None:
+    got = charging(plant(30, 1, role="grid", source="solar_only", min_on_ms=0), 2)
+    assert got.offers() == (0,)
+    assert reason(got, "c1") == "standby: 0.0 A of sun, 6 A needed"
+    configure(got, source="solar_first")
+    got.run(20)
+    assert got.offers() == (6,)
+    configure(got, source="grid")
+    got.run(20)
+    assert got.offers() == (28,)
+
+
+# --- deadline -------------------------------------------------------------------------------------
+
+
+def test_who_must_leave_soon_comes_first_and_the_other_leaves_room_for_the_house() -> None:
+    got = plant(20, 2, policy="deadline")
+    hour = 3_600_000
+    got.put(Wished("c1", Wants(wanted_wh=7_000, departs_ms=12 * hour)))
+    got.put(Wished("c2", Wants(wanted_wh=7_000, departs_ms=2 * hour)))
+    charging(got, 4)
+    assert got.offers()[1] == 15
+    assert got.offers()[0] == 0
+    got.put(Wished("c2", Wants(wanted_wh=0, departs_ms=2 * hour, user_max_a=6)))
+    got.run(60)
+    assert got.offers() == (8, 6)  # 16 A free, 2 A of them left to the house
+
+
+# --- silence --------------------------------------------------------------------------------------
+
+
+def test_a_silent_meter_takes_headroom_away_step_by_step() -> None:
+    got = plant(30, 1, worst_house_a=22)
+    charging(got, 4, 700)  # ten minutes of this hour: what the house seldom exceeds is known
+    got.house(9)
+    got.run(30)
+    got.house(4)
+    got.run(20)
+    assert got.offers() == (26,)
+    got.meter_speaks = False
+    got.run(2)
+    assert got.offers() == (26,)
+    got.run(4)
+    assert got.offers() == (21,)  # 9 A: not exceeded in 99 of 100 seconds
+    assert got.site.houses[MAIN].grade == "silent"
+    got.run(60)
+    assert got.offers() == (8,)  # 22 A at worst
+    assert got.site.houses[MAIN].grade == "lost"
+    got.meter_speaks = True
+    got.run(20)
+    assert got.offers() == (26,)
+
+
+def test_without_a_worst_house_nothing_is_left_when_nothing_is_known() -> None:
+    got = charging(plant(30, 1), 4)
+    got.meter_speaks = False
+    got.run(5)
+    assert got.offers() == (0,)
+    assert reason(got, "c1") == "standby: the meter is silent, 4.0 A kept for the house"
+
+
+def test_a_silent_charger_is_counted_at_its_worst_until_that_is_over() -> None:
+    got = charging(plant(30, 2), 4)
+    got.boards["c2"].reachable = False
+    got.put(Offline("c2"))
+    got.run(10)
+    assert got.offers()[0] == 13
+    got.run(15)
+    assert got.offers()[0] == 26
+    assert reason(got, "c2").startswith("not heard for 2")
