@@ -146,6 +146,9 @@ class Board:
         self.uart = uart
         name = str(config.get("board", "esp32")) if kind == "charger" else "esp32"
         if pins is None:
+            known = sorted(p.stem[5:] for p in (ROOT / "firmware/charger").glob("pins_*.py"))
+            if name not in known:
+                raise BoardError(f"no charger is built on {name!r}; set board to one of {known}")
             pins = importlib.import_module(f"firmware.charger.pins_{name}")
         self.installation = Installation(pins)
         # What hangs on the board's I2C and SPI.
@@ -197,7 +200,11 @@ class Board:
             self._uart_fd = open_line(self.uart)
         elif self.kind == "charger":
             phases = self.config.get("phases", 1)
-            self.meters = Line([Pzem(address) for address in range(1, 1 + int(phases))])
+            if phases not in {1, 2, 3}:
+                raise BoardError(f"phases is 1, 2 or 3, not {phases!r}")
+            meters = [Pzem(address) for address in range(1, 1 + phases)]
+            # The line does not run faster than the world; unpaced it keeps up with a fast board.
+            self.meters = Line(meters, paced=self.speed == 1)
             self._uart_fd = open_line(self.meters.open())
             self._measure()
         if self._serial is not None:

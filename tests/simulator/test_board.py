@@ -350,6 +350,9 @@ def test_a_socket_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:
         (["toaster", "--config", "ok.json"], 2, "is no board"),
         (["charger", "--config", "none.json"], 2, "No such file"),
         (["charger", "--config", "bad.json"], 2, "is not JSON"),
+        (["charger", "--config", "odd.json"], 1, "no charger is built on 'abacus'"),
+        (["charger", "--config", "many.json"], 1, "phases is 1, 2 or 3"),
+        (["charger", "--config", "list.json"], 2, "not a JSON object"),
         (["charger", "--config", "ok.json", "--uart", "/dev/none"], 1, "--uart /dev/none"),
         (["charger", "--config", "ok.json", "--uart", "/dev/null"], 1, "is not a terminal"),
         (
@@ -364,6 +367,9 @@ def test_wrong_use_is_refused_in_words(
 ) -> None:
     (tmp_path / "ok.json").write_text(json.dumps({"id": "c"}))
     (tmp_path / "bad.json").write_text("{")
+    (tmp_path / "odd.json").write_text('{"board": "abacus"}')
+    (tmp_path / "many.json").write_text('{"phases": 4}')
+    (tmp_path / "list.json").write_text("[]")
     root = Path(__file__).resolve().parents[2]
     run = subprocess.run(
         [sys.executable, "-m", "manager", "board", *arguments],
