@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from shared import protocol
@@ -113,6 +114,20 @@ class Outbox:
 
     def _own(self, rank: int, kind: str, t_ms: int, fields: Mapping[str, Any]) -> Row:
         return APPEND, _values(rank, MANAGER, self._boot, None, kind, t_ms, fields)
+
+
+class LogLines(logging.Handler):
+    """Warnings and worse of the manager's own log, into the outbox by way of `write`."""
+
+    def __init__(self, box: Outbox, write: Callable[[list[Row]], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._box = box
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line; without the traceback, which stays in the building's log."""
+        words = f"{record.name}: {record.getMessage()}"
+        self._write([self._box.log(record.levelname.lower(), words, int(record.created * 1000))])
 
 
 def _values(

@@ -17,7 +17,7 @@ from manager.core import plain
 from manager.core.overloads import Watch
 from manager.core.site import Site
 from manager.forward import Forwarder, Settings
-from manager.outbox import Outbox
+from manager.outbox import LogLines, Outbox
 from manager.refusal import Refusal
 from manager.run import Clock, Manager
 from manager.site_file import SiteFile, SiteFileError, load
@@ -64,6 +64,7 @@ def serve(path: Path, *, verbose: bool) -> None:
             manager.watch = Watch.on(file.breaker, file.site)
         if file.fog is not None:
             manager.outbox = Outbox(file.fog.key, manager.boot)
+            logging.getLogger("manager").addHandler(LogLines(manager.outbox, store.write))
             forwarder = _forwarder(file, here, manager.boot)
             forwarder.start()
             if file.fog.cloud:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,18 @@ def test_a_state_goes_up_when_it_changes_and_not_with_every_lease() -> None:
 def test_a_line_of_words_cannot_break_a_record() -> None:
     _, values = outbox.Outbox(KEY, 7).log("error", 'a "quoted"\nline\x00', T0)
     assert json.loads(values[6])["words"] == 'a "quoted" line '
+
+
+def test_warnings_of_the_managers_log_go_up_and_chatter_does_not() -> None:
+    rows: list[outbox.Row] = []
+    log = logging.getLogger("manager.test_outbox")
+    log.addHandler(outbox.LogLines(outbox.Outbox(KEY, 7), rows.extend))
+    log.setLevel(logging.DEBUG)
+    log.info("chatter")
+    log.warning("cannot write to %s", "site.db")
+    ((_, values),) = rows
+    want = {"level": "warning", "words": "manager.test_outbox: cannot write to site.db"}
+    assert json.loads(values[6]) == want
 
 
 def test_below_half_its_capacity_nothing_is_thinned(db: sqlite3.Connection) -> None:
