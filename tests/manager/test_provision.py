@@ -1,0 +1,64 @@
+"""A board on a USB port becomes a device: real mpremote, a pretend board with its flash and its REPL."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from manager.provision import ProvisionError, make_device, pairs, settings_on
+from tests.tools.conftest import pretend  # noqa: F401 - the fixture
+from tests.tools.pretend import Start
+
+pytestmark = pytest.mark.board
+SITE = '[site]\nname = "home"\nlimit_a = 30\n\n[broker]\nhost = "192.168.1.10"\nport = 1884\n'
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    path = tmp_path / "site.toml"
+    path.write_text(SITE)
+    return path
+
+
+def test_a_board_becomes_a_device(site: Path, pretend: Start) -> None:  # noqa: F811
+    board = pretend("charger")
+    make_device(board.port, "Charger-1", "Counter-1", "", site, {"max_a": 16, "wifi_ssid": "a b"})
+    found = settings_on(board.port)
+    listed = tomllib.loads(site.read_text())["device"]
+    assert listed == [{"id": "Charger-1", "key": found["key"]}]
+    assert len(bytes.fromhex(found["key"])) == 16
+    assert found == {
+        "id": "Charger-1",
+        "site": "home",
+        "key": found["key"],
+        "counter": "Counter-1",
+        "broker_host": "192.168.1.10",
+        "broker_port": 1884,
+        "max_a": 16,
+        "wifi_ssid": "a b",
+    }
+    # Again: the same key, the site file as it was, what was set before kept.
+    before = site.read_text()
+    make_device(board.port, "Charger-1", "Counter-2", "", site, {})
+    again = settings_on(board.port)
+    assert site.read_text() == before
+    assert again == found | {"counter": "Counter-2"}
+
+
+def test_what_cannot_be(site: Path, tmp_path: Path) -> None:
+    for name, broker in (("no name", ""), ("Charger-1", "127.0.0.1")):
+        with pytest.raises(ProvisionError):
+            make_device("/dev/null", name, "", broker, site, {})
+    with pytest.raises(ProvisionError):
+        make_device(str(tmp_path / "none"), "Charger-1", "", "", site, {})
+    assert site.read_text() == SITE
+    for word in ("max_a", "=5", "a b=c"):
+        with pytest.raises(ProvisionError):
+            pairs([word])
+    assert pairs(["max_a=16", "wifi_password=12345678", "schedule=mo 1:00-2:00"]) == {
+        "max_a": 16,
+        "wifi_password": "12345678",
+        "schedule": "mo 1:00-2:00",
+    }
+    assert json.dumps(pairs([])) == "{}"
