@@ -21,6 +21,7 @@ from manager.core import laxity
 from manager.core.sharing import POLICIES, Offers, Wish
 
 TURN_S = 15 * 60
+LOW_VOLTS = 200  # a phase may be as low, and 208 V is some networks' own
 WIDTH = 80  # the most a charger may be offered, A
 _HAIR = 1e-6  # A; sums of cosines are not exact
 _ROOM = ("cars", 0)
@@ -92,7 +93,7 @@ class Allocator:
         period_s = _number(request, "period_s", 0.001, 86_400, 60)
         if wanted_wh is not None and policy == "deadline":
             # What it can still take within the period, so that no other goes short for nothing.
-            need = math.ceil(wanted_wh * 3600 / period_s / laxity.VOLTS)
+            need = math.ceil(wanted_wh * 3600 / period_s / LOW_VOLTS)
             max_a = min(max_a, max(min_a, need))
         spare = 0
         if policy == "deadline":
