@@ -40,9 +40,9 @@ def charging_site(count: int) -> tuple[Site, int, int]:
     leases = dict.fromkeys(seqs, 0)
     for second in range(8):
         at = second * 1000
-        for name in seqs:
-            seqs[name] += 1
-            now, commands = decide(now, _status(name, seqs[name], leases[name]), at)
+        for name, seq_of in seqs.items():
+            seqs[name] = seq_of + 1
+            now, commands = decide(now, _status(name, seq_of + 1, leases[name]), at)
         seq += 1
         now, commands = decide(now, _load(seq, count), at)
         now, more = decide(now, Tick(), at + 500)

@@ -200,10 +200,9 @@ class _Lines:
 
     def fits(self, name: str, more: int) -> bool:
         """Whether `more` amperes for this one keep every limit that it touches."""
-        for n, c in self.of[name]:
-            if abs(self.sums[n] + c * more) > self.limits[n] + _HAIR:
-                return False
-        return True
+        return all(
+            abs(self.sums[n] + c * more) <= self.limits[n] + _HAIR for n, c in self.of[name]
+        )
 
     def most(self, name: str, low: int, high: int) -> int:
         """The most within [low, high] that fits; 0 if not even `low` does."""

@@ -446,7 +446,7 @@ class _Work:
             if not self.obeys(charger) or self.not_wanting(charger) is not None:
                 continue
             # A car is not stopped for a cloud within its minimum on-time; under solar_first, never.
-            young = 0 <= charger.on_ms and self.now - charger.on_ms < settings.min_on_ms
+            young = charger.on_ms >= 0 and self.now - charger.on_ms < settings.min_on_ms
             if settings.source == "solar_first" or young:
                 for phase in charger.phases:
                     promised[phase] += charger.min_a * 1000
@@ -466,10 +466,10 @@ class _Work:
         if not target and on_ms >= 0:
             on_ms = -1
             off_ms = self.now if wanting else off_ms
-        if wanting and not target:
-            waiting_ms = self.now if waiting_ms < 0 else waiting_ms
-        else:
+        if target or not wanting:
             waiting_ms = -1
+        elif waiting_ms < 0:
+            waiting_ms = self.now
         # A charger that stopped its car holds its pilot back for a while: that is not the car's sleep.
         if target and charger.state == "B2" and not charger.asleep:
             idle_ms = self.now if idle_ms < 0 else idle_ms
@@ -652,9 +652,7 @@ class _Work:
                 continue
             if charger.target_a > self.still_has(charger):
                 rises.append(charger)
-            elif charger.target_a < charger.limit_a:
-                cuts.append(charger)
-            elif self.due(charger):
+            elif charger.target_a < charger.limit_a or self.due(charger):
                 cuts.append(charger)
         keep = False
         wait = False

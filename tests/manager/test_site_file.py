@@ -90,6 +90,20 @@ def test_what_is_no_kept_site_is_told(spoiled: dict[str, object]) -> None:
         plain.site_from_plain(spoiled, 0)
 
 
+OVERLAP = """[site]
+limit_a = 30
+[[window]]
+start = '22:00'
+end = '06:00'
+max_a = 9
+[[window]]
+days = ['tue']
+start = '05:00'
+end = '07:00'
+max_a = 8
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "where", "line", "words"),
     [
@@ -122,8 +136,7 @@ def test_what_is_no_kept_site_is_told(spoiled: dict[str, object]) -> None:
             "window[1].charger", 7, "no device x is listed",
         ),
         (
-            "[site]\nlimit_a = 30\n[[window]]\nstart = '22:00'\nend = '06:00'\nmax_a = 9\n"
-            "[[window]]\ndays = ['tue']\nstart = '05:00'\nend = '07:00'\nmax_a = 8\n",
+            OVERLAP,
             "window[2].start", 9, "overlaps window[1] at tue 05:00",
         ),
         ("[site]\nlimit_a = 30\n[[window]]\nstart = '25:00'\n", "window[1].start", 4, "HH:MM"),
@@ -143,7 +156,7 @@ def test_failsafes_above_the_feeder_are_refused_with_the_sum() -> None:
     text = "[site]\nlimit_a = 30\nworst_house_a = 20\n"
     for n in range(1, 4):
         text += f"[[device]]\nid = 'c{n}'\nfailsafe_a = 6\n"
-    with pytest.raises(SiteFileError, match="6 A .c1. . 6 A .c2. . 6 A .c3. . 20 A .* = 38 A"):
+    with pytest.raises(SiteFileError, match=r"6 A .c1. . 6 A .c2. . 6 A .c3. . 20 A .* = 38 A"):
         parse(text)
 
 

@@ -37,7 +37,7 @@ TTL_MS = 15_000
 DISK_FEEDER = "garage"
 
 
-class Broken(AssertionError):
+class BrokenLawError(AssertionError):
     """The law did not hold. The text is the time-line up to then."""
 
 
@@ -75,7 +75,7 @@ class Board:
 
 
 class World:
-    """One schedule. `run()` raises `Broken` with a time-line if the law is broken."""
+    """One schedule. `run()` raises `BrokenLawError` with a time-line if the law is broken."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -411,7 +411,7 @@ class World:
             f"seed {self.seed}: {rule} broken on phase {key[1] + 1} of {key[0]} at {self.now / 1000:.3f} s:"
             f" cars may draw {ma / 1000:g} A, {bound / 1000:g} A at most are free"
         )
-        raise Broken("\n".join([head, *self.lines, head]))
+        raise BrokenLawError("\n".join([head, *self.lines, head]))
 
     def run(self, seconds: int = 45) -> None:
         self.meter_hello()

@@ -17,7 +17,7 @@ import pytest
 from manager.core import leases
 from manager.core.leases import FOLLOW_MS
 from manager.core.site import Charger, Granted, changed
-from tests.manager.core.law_world import Broken, World
+from tests.manager.core.law_world import BrokenLawError, World
 
 SCHEDULES = int(os.environ.get("IEVCC_SCHEDULES", "10000"))
 SOAK = int(os.environ.get("IEVCC_SOAK_SCHEDULES", "1000000"))
@@ -29,7 +29,7 @@ def broken(seeds: range) -> str:
     for seed in seeds:
         try:
             World(seed).run()
-        except Broken as e:
+        except BrokenLawError as e:
             return str(e)
     return ""
 

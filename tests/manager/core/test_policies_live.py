@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from manager.core.events import Configured, Offline, Wished
-from manager.core.site import MAIN, Feeder, Settings, Wants, Window, site
+from manager.core.site import MAIN, Feeder, Wants, Window, site
 from tests.manager.core.plant import Plant
 
 
@@ -44,7 +44,7 @@ def test_turns_nobody_starves_and_the_rest_is_spent() -> None:
     got = charging(plant(17, 3, turn_ms=60_000), 0)
     assert got.offers() == (9, 8, 0)
     assert reason(got, "c3") == "standby: 1.0 A short, next turn in 1 min at the latest"
-    charged = {name: 0 for name in got.boards}
+    charged = dict.fromkeys(got.boards, 0)
     for _ in range(12):
         got.run(15)
         assert sum(got.offers()) <= 17

@@ -69,7 +69,7 @@ def cases(draw: st.DrawFn) -> tuple[list[Wish], Rooms]:
                 priority=draw(st.integers(0, 1)),
                 rank=(n,),
                 held_a=draw(st.sampled_from([0, 0, 0, 6])),
-            )  # fmt: skip
+            )
         )
     return wishes, rooms
 
