@@ -26,8 +26,9 @@ _POINTS = 6000  # more than this a chart cannot show: the extremes of each stret
 _HOME = "#6b7280"
 _TOTAL = "#111827"
 _LIMIT = "#c81e1e"
+_SUN = "#e69f00"
 # Told apart by colour-blind readers too (Okabe and Ito).
-_CHARGERS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+_CHARGERS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7c3aed", "#56b4e9")
 
 
 def draw(record: Record, folder: Path, stem: str = "chart") -> list[Path]:
@@ -151,7 +152,10 @@ def _house(figure: Figure, record: Record) -> None:
         _step(axes, record, record.limit, place, scale=1.0, color=_LIMIT, lw=1.3, ls=(0, (6, 3)),
               label=f"Limit {s.limit_a} A")  # fmt: skip
         _over(axes, record, p, place)
-        axes.set_ylim(0, top * 1.15)
+        if s.solar:
+            _step(axes, record, record.sun[p], place, color=_SUN, lw=1.3, label="Sun")
+        low = min(record.total[p].values) / 1000
+        axes.set_ylim(low * 1.15 if low < 0 else 0, top * 1.15)
         axes.set_ylabel("current, A" if s.phases == 1 else f"L{p + 1}, A")
     most = max((max(b.offer.values, default=0) for b in record.bays.values()), default=0)
     for n, (axes, (name, bay)) in enumerate(zip(rows, record.bays.items(), strict=True)):

@@ -13,6 +13,7 @@ can read.
     [meter]                         # role "house" or "grid", poll_s, lag_s: age of a value read
     [network]                       # delay_ms = [least, most], loss and duplicate as shares
     [house]                         # steps = [{at, a}], or recording, from, scale, shift_days
+    [solar]                         # what the sun gives: steps or recording, as for the house
     [garage]                        # bays, garages: chargers and cars of a recorded garage
     [[charger]]                     # name, max_a, phases, wiring, failsafe_a, ...
     [[car]]                         # charger, max_a, phases, wants_kwh, follow_s, taper, uses_a,
@@ -37,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from manager.core.breaker import Breaker, BreakerError, named
+from manager.core.site import POLICIES, SOURCES
 from shared.protocol import is_device_name
 from simulator.car import Car as EvCar
 from simulator.car import CarError
@@ -49,6 +51,7 @@ CAR_EVENTS = ("arrive", "start", "stop", "leave")
 SITE_EVENTS = (
     "limit",
     "policy",
+    "source",
     "meter_silent",
     "meter_back",
     "network_down",
@@ -172,6 +175,7 @@ class Scenario:
     meter: Meter
     network: Network
     house: House
+    solar: House | None
     chargers: tuple[Charger, ...]
     cars: tuple[Car, ...]
     events: tuple[SiteEvent, ...]
@@ -341,6 +345,7 @@ def parse(text: str, name: str, folder: Path = SHIPPED) -> Scenario:
         meter=_meter(top.table("meter")),
         network=_network(top.table("network")),
         house=_house(top.table("house"), phases, folder),
+        solar=_house(top.table("solar"), phases, folder) if "solar" in raw else None,
         chargers=chargers,
         cars=cars,
         events=tuple(
@@ -566,7 +571,9 @@ def _event(table: _Table, chargers: Mapping[str, Charger]) -> SiteEvent:
     if what == "limit":
         value = table.whole("limit_a", None, 0, 1000)
     elif what == "policy":
-        value = table.text("policy", None)
+        value = table.text("policy", None, POLICIES)
+    elif what == "source":
+        value = table.text("source", None, SOURCES)
     elif what in ("charger_down", "charger_up"):
         value = table.text("charger", None, chargers)
     made = SiteEvent(table.time("at"), what, value)

@@ -187,7 +187,7 @@ class MeterBox(Device):
             })  # fmt: skip
         amps = self._circuit.shows(now_ms)
         for p, ma in enumerate(amps):
-            self._energy_mwh[p] += ma * VOLTS * self.spec.poll_ms / 3_600_000
+            self._energy_mwh[p] += max(0, ma) * VOLTS * self.spec.poll_ms / 3_600_000
         if self.spec.lag_ms:
             # A slow circuit or a gateway in between: what is read now is sent when it is old.
             self.clock.at(now_ms + self.spec.lag_ms, lambda: self._tell(amps, self.spec.lag_ms))
@@ -206,7 +206,7 @@ class MeterBox(Device):
         self._told, self._told_ms = amps, now_ms
         self.publish({
             "code": protocol.COUNTER_LOAD,
-            "current_ma": list(amps),
+            "current_ma": [abs(ma) for ma in amps],
             "voltage_dv": [VOLTS * 10] * self.phases,
             "power_w": [ma * VOLTS // 1000 for ma in amps],
             "energy_wh": [int(mwh / 1000) for mwh in self._energy_mwh],

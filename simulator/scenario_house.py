@@ -11,7 +11,7 @@ import gzip
 from collections.abc import Iterator
 from pathlib import Path
 
-from simulator.scenario import VOLTS, Scenario, ScenarioError
+from simulator.scenario import VOLTS, House, Scenario, ScenarioError
 
 _DATA = Path(__file__).parent / "data"
 RECORDINGS = {
@@ -49,9 +49,10 @@ def recording(name: str) -> tuple[int, list[int]]:
     return (1 if len(values) == _DAY_S else 60), values
 
 
-def draws(scenario: Scenario) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """In order of time, from 0 to the scenario's end. A recording that ends begins again."""
-    house = scenario.house
+def draws(scenario: Scenario, house: House) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """What `house` (or the sun) does, in order of time, from 0 to the scenario's end. A recording
+    that ends begins again.
+    """
     if not house.recording:
         yield from house.steps
         return

@@ -101,6 +101,7 @@ class Record:
         self.limit = Line([0], [scenario.limit_a])
         self.house = [Line([0], [0]) for _ in range(phases)]
         self.total = [Line([0], [0]) for _ in range(phases)]
+        self.sun = [Line([0], [0]) for _ in range(phases)]
         self.bays = {c.name: Bay() for c in scenario.chargers}
         self.happenings = [
             Happening(m.at_ms, "moment", m.label, "", m.text) for m in scenario.marks
@@ -113,6 +114,9 @@ class Record:
         self._house_ma = [0] * phases
         self._cars_ma = [0] * phases
         self._house_mas = 0.0
+        self._sun_ma = [0] * phases
+        self._sun_mas = 0.0
+        self._bought_mas = 0.0
 
     def told(self, at_ms: int, who: str, what: str, value: object = "", why: str = "") -> None:
         """Something to list in events.csv."""
@@ -123,6 +127,15 @@ class Record:
         if list(amps_ma) != self._house_ma:
             self._until(at_ms)
             self._house_ma = list(amps_ma)
+            self._lines(at_ms)
+
+    def sun_gives(self, at_ms: int, amps_ma: Sequence[int]) -> None:
+        """What the roof feeds in on each phase, from now on."""
+        if list(amps_ma) != self._sun_ma:
+            self._until(at_ms)
+            self._sun_ma = list(amps_ma)
+            for line, ma in zip(self.sun, amps_ma, strict=True):
+                line.put(at_ms, ma)
             self._lines(at_ms)
 
     def car_draws(self, at_ms: int, charger: str, amps_ma: tuple[int, ...]) -> None:
@@ -175,7 +188,7 @@ class Record:
     def _lines(self, at_ms: int) -> None:
         for p, (house, cars) in enumerate(zip(self._house_ma, self._cars_ma, strict=True)):
             self.house[p].put(at_ms, house)
-            self.total[p].put(at_ms, house + cars)
+            self.total[p].put(at_ms, house + cars - self._sun_ma[p])
 
     def _until(self, at_ms: int) -> None:
         dt_ms = at_ms - self.now_ms
@@ -184,9 +197,14 @@ class Record:
         begin_ms, self.now_ms = self.now_ms, at_ms
         self._house_mas += sum(self._house_ma) * dt_ms / 1000
         for p, account in enumerate(self.accounts):
-            total_ma = self._house_ma[p] + self._cars_ma[p]
+            # Through the main cable goes what the sun does not give, or what nobody uses of it.
+            net_ma = self._house_ma[p] + self._cars_ma[p] - self._sun_ma[p]
+            cars_ma = max(0, min(self._cars_ma[p], net_ma))
+            total_ma = abs(net_ma)
+            self._sun_mas += self._sun_ma[p] * dt_ms / 1000
+            self._bought_mas += max(0, net_ma) * dt_ms / 1000
             left_s = account.breaker.seconds_left(total_ma)
-            self.accounts[p] = account.after(self._house_ma[p], self._cars_ma[p], dt_ms)
+            self.accounts[p] = account.after(total_ma - cars_ma, cars_ma, dt_ms)
             if self.tripped_ms is None and self.accounts[p].breaker.tripped:
                 self.tripped_ms = begin_ms + round(left_s * 1000)
                 self.told(self.tripped_ms, "breaker", "tripped", total_ma, f"phase {p + 1}")
@@ -214,6 +232,8 @@ class Record:
                 "house": round(self._house_mas * VOLTS / 3.6e9, 3),
                 "cars": round(cars_kwh, 3),
                 "wanted": round(wanted_kwh, 3) if wanted_kwh else None,
+                "sun": round(self._sun_mas * VOLTS / 3.6e9, 3),
+                "bought": round(self._bought_mas * VOLTS / 3.6e9, 3),
             },
             "excess": {
                 "count": len(overloads),

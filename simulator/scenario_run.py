@@ -26,6 +26,7 @@ from simulator.scenario_site import kept, restored, site_of
 ROOT = "ievcc/simulated"
 _WILL_MS = 15_000  # one and a half keep-alives: then the broker says that a device is gone
 _TICK_MS = 1_000
+SUN_METER = "Counter-sun"
 
 
 def run(
@@ -125,6 +126,8 @@ class Building:
         self.wire = Wire(self.clock, scenario.network, scenario.seed)
         self.record = Record(scenario)
         self.house_ma: tuple[int, ...] = (0,) * scenario.phases
+        self.sun_ma: tuple[int, ...] = (0,) * scenario.phases
+        self.sun_circuit = Circuit(scenario.phases)
         self.cars_ma: dict[str, tuple[int, ...]] = {}
         self.circuit = Circuit(scenario.phases)
         self.meter = MeterBox(
@@ -135,7 +138,16 @@ class Building:
             c.name: ChargerBox(c, scenario.meter.name, ROOT, self.clock, self.wire, _key(c.name))
             for c in scenario.chargers
         }
-        self.devices: dict[str, Device] = {scenario.meter.name: self.meter, **self.chargers}
+        self.meters = [self.meter]
+        if scenario.solar and scenario.meter.role == "house":
+            # A meter on the main cable sees the sun as well; this one does not.
+            spec = replace(scenario.meter, name=SUN_METER, role="solar")
+            self.meters.append(
+                MeterBox(spec, scenario.phases, ROOT, self.clock, self.wire, _key(SUN_METER),
+                         self.sun_circuit)
+            )  # fmt: skip
+        self.devices: dict[str, Device] = {m.name: m for m in self.meters}
+        self.devices.update(self.chargers)
         self.manager = ManagerBox(self, site_of(scenario))
         for name, box in self.chargers.items():
             self._listen(name, box)
@@ -145,10 +157,13 @@ class Building:
     def run(self, speed: float, progress: Callable[[int], None] | None) -> Record:
         """From 0 to the scenario's end."""
         clock, scenario = self.clock, self.scenario
-        self._house(iter(draws(scenario)))
+        self._plays(draws(scenario, scenario.house), self._house_draws)
+        if scenario.solar:
+            self._plays(draws(scenario, scenario.solar), self._sun_gives)
         self.manager.start()
         clock.at(0, self.manager.tick)
-        self.meter.start()
+        for meter in self.meters:
+            meter.start()
         # One after the other, as they were installed: the order of registration is the scenario's.
         for n, box in enumerate(self.chargers.values(), 1):
             clock.at(200 * n, box.start)
@@ -174,27 +189,41 @@ class Building:
         minutes = start.weekday() * 1440 + start.hour * 60 + start.minute
         return (minutes + self.clock.now_ms // 60_000) % 10_080
 
-    def _house(self, steps: Iterator[tuple[int, tuple[int, ...]]]) -> None:
+    def _plays(
+        self,
+        steps: Iterator[tuple[int, tuple[int, ...]]],
+        happens: Callable[[tuple[int, ...]], None],
+    ) -> None:
         step = next(steps, None)
         if step is None:
             return
         at_ms, amps = step
 
         def change() -> None:
-            self.house_ma = amps
+            happens(amps)
             self._flows()
-            self.record.house_draws(self.clock.now_ms, amps)
-            self._house(steps)
+            self._plays(steps, happens)
 
         self.clock.at(at_ms, change)
+
+    def _house_draws(self, amps: tuple[int, ...]) -> None:
+        self.house_ma = amps
+        self.record.house_draws(self.clock.now_ms, amps)
+
+    def _sun_gives(self, amps: tuple[int, ...]) -> None:
+        self.sun_ma = amps
+        self.record.sun_gives(self.clock.now_ms, amps)
 
     def _flows(self) -> None:
         """What flows through the meter has changed."""
         amps = self.house_ma
         if self.scenario.meter.role == "grid":
             cars = self.cars_ma.values()
-            amps = tuple(ma + sum(c[p] for c in cars) for p, ma in enumerate(amps))
+            amps = tuple(
+                ma + sum(c[p] for c in cars) - self.sun_ma[p] for p, ma in enumerate(amps)
+            )
         self.circuit.put(self.clock.now_ms, amps)
+        self.sun_circuit.put(self.clock.now_ms, self.sun_ma)
 
     def _listen(self, name: str, box: ChargerBox) -> None:
         wiring = box.spec.wiring
@@ -251,8 +280,9 @@ class Building:
             feeder = Feeder(MAIN, (limit_a * 1000,) * self.scenario.phases)
             self.record.limited(self.clock.now_ms, limit_a)
             manager.happens(Configured(feeders={MAIN: feeder}))
-        elif what == "policy":
-            settings = replace(manager.site.settings, policy=str(event.value))  # type: ignore[arg-type]
+        elif what in ("policy", "source"):
+            change: dict[str, Any] = {what: event.value}
+            settings = replace(manager.site.settings, **change)
             manager.happens(Configured(settings=settings))
         elif what in ("meter_silent", "meter_back"):
             self.meter.silent = what == "meter_silent"

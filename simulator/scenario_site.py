@@ -27,7 +27,8 @@ def _table(header: str, values: dict[str, Any]) -> list[str]:
 def site_file_of(scenario: Scenario) -> str:
     """The site file of this scenario's building."""
     chargers = len(scenario.chargers)
-    site = {"name": "simulated", "max_chargers": max(64, chargers), **scenario.site, "open": True}
+    most = {"max_counters": 2, "max_chargers": max(64, chargers)}
+    site = {"name": "simulated", **most, **scenario.site, "open": True}
     lines = _table("[site]", site)
     for feeder in scenario.feeders:
         lines += _table("[[feeder]]", dict(feeder))

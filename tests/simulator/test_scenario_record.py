@@ -57,6 +57,8 @@ def test_the_summary_is_what_one_works_out_by_hand() -> None:
         "house": round((94 * 20 + 6 * 35) * 230 / 3.6e6, 3),
         "cars": round(14 * 10 * 230 / 3.6e6, 3),
         "wanted": None,
+        "sun": 0,
+        "bought": round((94 * 20 + 6 * 35 + 14 * 10) * 230 / 3.6e6, 3),
     }
     assert summary["excess"] == {
         "count": 1,

@@ -18,6 +18,7 @@ from simulator.scenario_record import Record
 from simulator.scenario_run import run
 
 MINUTE = 60_000
+HOUR_MS = 60 * MINUTE
 FOLLOWED_MS = (
     12_000  # reading 2.65 s late, decision, 5 s of the update interval, a car that takes 1 s
 )
@@ -145,6 +146,23 @@ def test_after_restarts_nothing_is_promised_twice() -> None:
 def test_a_manager_that_is_back_within_a_lease_is_not_missed() -> None:
     record = ran("restarts")
     assert {offers_at(record, at_ms) for at_ms in range(100_000, 139_000, 100)} == {(11, 11)}
+
+
+def test_solar_only_takes_nothing_from_the_grid_that_the_sun_could_have_given() -> None:
+    record = ran("only_the_sun")
+    charging_from_sun = range(3 * HOUR_MS + 60_000, int(4.5 * HOUR_MS), 1000)
+    over_s = sum(
+        record.total[0].at(at_ms) > max(0, record.house[0].at(at_ms) - record.sun[0].at(at_ms))
+        and record.total[0].at(at_ms) > 500
+        for at_ms in charging_from_sun
+    )
+    # Only while a cloud or a kettle is on its way through meter, manager and car.
+    assert over_s < 60
+    assert offers_at(record, 3 * HOUR_MS + 120_000) == (0, 0), "the cloud"
+    assert min(offers_at(record, 4 * HOUR_MS)) >= 6
+    assert sum(offers_at(record, int(4.6 * HOUR_MS))) == 30, "the grid as well"
+    energy = record.summary()["energy_kwh"]
+    assert energy["bought"] < 0.3 * (energy["cars"] + energy["house"])
 
 
 SMALL = """
