@@ -6,7 +6,7 @@ import sys
 
 from firmware.charger import board as boards
 from firmware.charger.board import Board
-from firmware.charger.exchange import Exchange, Orders
+from firmware.charger.exchange import Exchange, Orders, Report
 from firmware.charger.safety_lane import SafetyLane
 from firmware.charger.settings import ROWS, ChargerConfig, calibrated, evse_settings
 from firmware.common.config import Config, ConfigError, raise_boot
@@ -17,6 +17,7 @@ try:
 except ImportError:
     pass
 
+RESTART_MS = 60_000
 NETWORK_STACK = 12 * 1024  # bytes; JSON and the hash need about half of it
 
 
@@ -79,10 +80,20 @@ def charge(config: "Any", board: Board, setup: bool) -> None:
     safety = SafetyLane(board, settings, exchange, orders, meter, start, reader)
 
     def other() -> None:
-        if setup:
-            set_up(config, exchange, orders, start)
-        else:
-            connect(config, board, boot, exchange, orders, start)
+        try:
+            if setup:
+                set_up(config, exchange, orders, start)
+            else:
+                connect(config, board, boot, exchange, orders, start)
+        except Exception as e:  # noqa: BLE001 - no memory, a damaged module: the car goes on charging
+            sys.print_exception(e)
+        # What runs without its network lane starts anew, but not under a car's load and not at once.
+        report = Report()
+        while True:
+            sleep_ms(RESTART_MS)
+            exchange.read(report)
+            if not report.contactor:
+                boards.restart()
 
     _thread.stack_size(NETWORK_STACK)
     _thread.start_new_thread(other, ())

@@ -72,8 +72,8 @@ class Board:
         self._rcm_test.off()
 
     def contactor(self, closed: bool) -> None:
-        """Drive the coil."""
-        self._contactor.value(1 if closed else 0)
+        """Drive the coil; not against a trip that came after the state machine had looked."""
+        self._contactor.value(1 if closed and not self.tripped else 0)
 
     def line(self, duty: int, offer_a: int) -> None:
         """Put a steady level (duty 0 or 1000 per mille) or the PWM for `offer_a` on the pilot."""

@@ -132,6 +132,10 @@ class Evse:
         self.now = now_ms
         if i.fresh:
             self._see(i)
+        elif out.duty == pilot.STEADY_LOW:
+            self._good_at = now_ms
+        elif now_ms - self._good_at >= LOST_LINE_MS:
+            self.line_lost = True  # the converter itself gives nothing
         self._limits(i)
         self._judge(i)
         self._prove(i)

@@ -12,7 +12,7 @@ from firmware.charger.evse import Evse, Inputs, Settings
 from firmware.charger.exchange import Exchange, Orders, Report
 from firmware.charger.own_meter import OwnMeter
 from firmware.charger.pilot import STEADY_HIGH, STEADY_LOW, Pilot
-from firmware.common.ticks import sleep_ms, ticks_ms
+from firmware.common.ticks import sleep_ms, ticks_diff, ticks_ms
 
 try:
     from typing import Any  # for type checkers; the boards have no typing
@@ -20,6 +20,7 @@ except ImportError:
     pass
 
 PERIOD_MS = 20
+COLLECT_EVERY = 10  # rounds: the collector takes an ESP32 some 5 ms
 BOOT_WATCHDOG_MS = 8_000
 WATCHDOG_MS = 2_000
 DEPLOY_WATCHDOG_MS = 600_000  # somebody at the REPL has so long to copy files
@@ -56,14 +57,17 @@ class SafetyLane:
         """For ever; an exception comes through after the contactor is open."""
         board = self._board
         board.watchdog(BOOT_WATCHDOG_MS)
+        rounds = 0
         try:
             while True:
                 began = ticks_ms()
                 self.step()
                 board.feed()
-                # The collector runs here, where nothing is waited for, and not in the middle of a window.
-                gc.collect()
-                left = PERIOD_MS - (ticks_ms() - began)
+                rounds += 1
+                if rounds % COLLECT_EVERY == 0:
+                    # Here, where nothing is waited for, and not in the middle of a window.
+                    gc.collect()
+                left = PERIOD_MS - ticks_diff(ticks_ms(), began)
                 sleep_ms(left if 0 < left <= PERIOD_MS else 1)
         except KeyboardInterrupt:
             board.safe()
@@ -78,7 +82,6 @@ class SafetyLane:
         evse = self.evse
         out = evse.out
         i = self._inputs
-        board.tripped = False
         samples = board.window()
         now = self._clock.now_ms()
         i.fresh = samples is not None
@@ -89,7 +92,11 @@ class SafetyLane:
             i.diode = self._pilot.diode
             if not self._booted:
                 self._rails(samples[len(samples) // 2])
-        i.rcm = board.rcm() or (board.tripped and not evse.test.testing_rcm)
+        tripped = board.tripped
+        board.tripped = (
+            False  # a trip from here on keeps the contactor open and is seen by the next step
+        )
+        i.rcm = board.rcm() or (tripped and not evse.test.testing_rcm)
         i.pe = board.pe()
         i.mains = board.mains() if evse.settings.mains_sense else None
         if evse.settings.detachable:

@@ -565,3 +565,11 @@ def test_a_current_no_pilot_can_say_is_refused():
     except ValueError:
         return
     raise AssertionError("5 A taken")
+
+
+def test_a_converter_that_gives_nothing():
+    rig = Rig().charge()
+    rig.run(1000)
+    rig.i.fresh = False
+    assert rig.until_open() <= 120
+    assert rig.out.faults == ["pilot_fault"]
