@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -106,9 +108,15 @@ def test_told_to_end_it_ends_within_3_s(folder: Path, number: signal.Signals, mo
     demo = Demo(folder)
     demo.wait_for(moment)
     assert len(demo.processes()) >= 2
+    watching = None
+    if page := re.search(r"page: (\S+)", demo.words()):  # somebody looks on to the very end
+        watching = urllib.request.urlopen(f"{page[1]}api/live", timeout=10)
+        assert watching.readline().startswith(b"data: ")
     demo.process.send_signal(number)
     assert demo.ends(10) < 3
     assert demo.process.returncode == 0
+    if watching is not None:
+        watching.close()
     demo.nothing_stays()
 
 
