@@ -99,7 +99,9 @@ class Cable:
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(str(path))
+        deadline = time.monotonic() + 5
+        while self._socket.connect_ex(str(path)) and time.monotonic() < deadline:
+            time.sleep(0.01)  # the path is there a moment before somebody listens on it
         self.seen: dict[str, Any] = {}
         self.changes: list[tuple[float, int]] = []  # (when, A on the pilot)
         threading.Thread(target=self._read, daemon=True).start()
