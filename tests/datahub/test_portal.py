@@ -88,6 +88,10 @@ def test_a_tenant_finds_sessions_bills_and_cards_and_stops_a_charger(
     page.locator("tr", has_text="charger-1").get_by_role("button", name="Stop").click()
     expect(page.get_by_role("status")).to_contain_text("stop asked for")
     assert cloud.ask("SELECT command, person_id FROM wish") == [("stop", town.people["ana"])]
+    expect(page.locator("#wishes")).to_contain_text("waiting")
+    cloud.do("UPDATE wish SET result = 'sent to charger-1'")
+    page.goto(f"{url}/portal/tenant")
+    expect(page.locator("#wishes")).to_contain_text("sent to charger-1")
 
 
 def test_an_administrator_adds_a_user_and_a_tariff(page: Page, url: str, cloud: Cloud) -> None:
@@ -102,12 +106,25 @@ def test_an_administrator_adds_a_user_and_a_tariff(page: Page, url: str, cloud: 
     form.get_by_label("Password").fill("a long enough one")
     form.get_by_role("button").click()
     expect(page.locator("#users")).to_contain_text("<b>Dora</b>")
+    form = page.locator("#new-card")
+    form.get_by_label("For").select_option(label="<b>Dora</b>")
+    form.get_by_label("Number").fill("04AABBCC")
+    form.get_by_role("button").click()
+    expect(page.locator("#users tr", has_text="dora")).to_contain_text("1")
     form = page.locator("#new-tariff")
     form.get_by_label("Name").fill("night")
     form.get_by_label("EUR a kWh").fill("0.1234")
     form.get_by_role("button").click()
     expect(page.locator("#tariffs")).to_contain_text("0.12 EUR")
     assert cloud.ask("SELECT per_kwh FROM tariff WHERE name = 'night'") == [(1234,)]
+    cloud.do("UPDATE tariff SET from_at = '2020-01-01'")
+    cloud.do(
+        "UPDATE session SET started_at = date_trunc('month', now()) - interval '9 days',"
+        " ended_at = date_trunc('month', now()) - interval '8 days'"
+    )
+    page.get_by_role("button", name="Bill the last month").click()
+    expect(page.get_by_role("status")).to_contain_text("1 bills made")
+    assert cloud.ask("SELECT total FROM bill") == [(2 * 8638,)]  # 7 kWh at 0.1234, twice
 
 
 def test_an_operator_sees_feeders_flexibility_and_alarms(

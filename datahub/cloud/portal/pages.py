@@ -200,6 +200,12 @@ def tenant(request: Request, person: Visitor, doors: TheDoors, said: str = "") -
             "SELECT t.* FROM tariff t WHERE from_at <= now() AND (to_at IS NULL OR to_at > now())"
             " ORDER BY from_at DESC",
         )
+        wishes = _rows(
+            db,
+            "SELECT w.command, w.made_at, w.expires_at < now() AS late, w.result, d.name AS device,"
+            " s.timezone FROM wish w JOIN device d ON d.id = w.device_id JOIN site s"
+            " ON s.id = d.site_id WHERE w.person_id = me() ORDER BY w.id DESC LIMIT 5",
+        )
         days = _rows(
             db,
             "SELECT date_trunc('day', started_at) AS at, sum(energy_wh)::bigint AS wh FROM session"
@@ -217,6 +223,7 @@ def tenant(request: Request, person: Visitor, doors: TheDoors, said: str = "") -
         bills=bills,
         cards=cards,
         tariffs=tariffs,
+        wishes=wishes,
         plot=_plot(days, [("wh", "kWh a day", 1000)], "bars"),
     )
 
@@ -336,6 +343,41 @@ def add_tariff(
     )
     people.add_tariff(new, person, doors)
     return RedirectResponse(f"/portal/administrator?site={site}&said=tariff+added", 303)
+
+
+@router.post("/card")
+def add_card(
+    person: Visitor,
+    doors: TheDoors,
+    _ours: Ours,
+    site: Annotated[int, Form()],
+    who: Annotated[int, Form()],
+    number: Annotated[str, Form(pattern="^([0-9A-Fa-f]{2}){4,10}$")],
+    label: Annotated[str, Form(max_length=60)] = "",
+) -> RedirectResponse:
+    """Give a user a card."""
+    _needs(person, "site")
+    new = people.NewCard(site=site, person=who, number=number, label=label)
+    people.add_card(new, person, doors)
+    return RedirectResponse(f"/portal/administrator?site={site}&said=card+added", 303)
+
+
+@router.post("/bills")
+def make_bills(
+    person: Visitor, doors: TheDoors, _ours: Ours, site: Annotated[int, Form()]
+) -> RedirectResponse:
+    """Bill everybody for the month before this one, by the site's own calendar."""
+    _needs(person, "site")
+    with doors.seen_by(person.id) as db:
+        zone = _rows(db, "SELECT timezone FROM site WHERE id = %s", (site,))
+    if not zone:
+        raise HTTPException(404, "no such site")
+    local = datetime.now(ZoneInfo(zone[0]["timezone"]))
+    ends = local.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    begins = (ends - timedelta(days=1)).replace(day=1)
+    run = people.BillRun(site=site, from_at=begins, to_at=ends)
+    made = people.make_bills(run, person, doors)["made"]
+    return RedirectResponse(f"/portal/administrator?site={site}&said={made}+bills+made", 303)
 
 
 @router.get("/operator")
