@@ -23,20 +23,6 @@ from manager.core.site import MAIN, POLICIES, Feeder, Policy, Settings
 from shared import protocol
 
 
-class DecisionLog:
-    """Writes a record as decisions are made; one file for each start of the manager."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8")
-
-    def write(self, text: str) -> None:
-        """One line, as `manager.core.record` makes them."""
-        self._file.write(text + "\n")
-
-    def close(self) -> None:
-        self._file.close()
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[TextIO]:
     with path.open("rb") as raw:
@@ -61,6 +47,16 @@ class Told:
     recorded_ah: dict[str, float] = dataclasses.field(default_factory=dict)
     leases: int = 0
     first_reason: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def _whole_lines(file: TextIO) -> Iterator[str]:
+    """The lines of a record; one that a power cut left unfinished is none."""
+    try:
+        for line in file:
+            if line.endswith("\n"):
+                yield line
+    except EOFError:
+        return
 
 
 def _changed(
@@ -102,7 +98,7 @@ def replayed(
         had: dict[str, tuple[int, int]] = {}  # device -> (A as recorded, since)
         has: dict[str, tuple[int, int]] = {}
         start = end = None
-        for number, recorded, now, _site in decided_again(iter(file), change):
+        for number, recorded, now, _site in decided_again(_whole_lines(file), change):
             told.events += 1
             if recorded != now:
                 told.differing += 1

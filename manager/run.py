@@ -31,6 +31,7 @@ from manager.core.events import (
 )
 from manager.core.overloads import Watch
 from manager.core.site import MAIN, Site, Window
+from manager.decision_log import DecisionLog
 from manager.history import History
 from manager.mqtt import Arrival, Link
 from manager.outbox import Outbox
@@ -119,6 +120,7 @@ class Manager:
         self.clock = clock or Clock()
         name = file.settings.name
         self.root = f"ievcc/{name}/"
+        self.decisions: DecisionLog | None = None
         self._file = file
         self.updates = Updates()
         self.by_hand: dict[str, Any] = store.site().get("by_hand", {})
@@ -176,6 +178,8 @@ class Manager:
         """Let the core decide on one event, and do what it says."""
         now_ms = self.clock.now_ms()
         self.site, commands = decide(self.site, event, now_ms)
+        if self.decisions is not None:
+            self.decisions.write(event, now_ms, commands)
         if (
             self.watch is not None
             and isinstance(event, Report)

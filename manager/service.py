@@ -16,6 +16,7 @@ from manager.cloud_link import CloudLink
 from manager.core import plain
 from manager.core.overloads import Watch
 from manager.core.site import Site
+from manager.decision_log import DecisionLog
 from manager.forward import Forwarder, Settings
 from manager.outbox import LogLines, Outbox
 from manager.refusal import Refusal
@@ -42,6 +43,7 @@ def serve(path: Path, *, verbose: bool) -> None:
     own = None
     forwarder = None
     cloud = None
+    manager: Manager | None = None
     try:
         host, port = file.broker.host, file.broker.port
         name = "the broker"
@@ -60,6 +62,11 @@ def serve(path: Path, *, verbose: bool) -> None:
             password=file.broker.password,
             clock=Clock(ZoneInfo(file.timezone) if file.timezone else None),
         )
+        if file.decisions is not None:
+            manager.decisions = DecisionLog(
+                here / file.decisions, manager.boot, manager.site, manager.clock.now_ms()
+            )
+            manager.site = manager.decisions.site
         if file.breaker is not None:
             manager.watch = Watch.on(file.breaker, file.site)
         if file.fog is not None:
@@ -75,6 +82,8 @@ def serve(path: Path, *, verbose: bool) -> None:
         print(f"page: http://{shown}:{number}/", flush=True)
         asyncio.run(_until_told(manager, sock))
     finally:
+        if manager is not None and manager.decisions is not None:
+            manager.decisions.close()
         if cloud is not None:
             cloud.stop()
         if forwarder is not None:

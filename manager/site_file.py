@@ -13,7 +13,7 @@
     [broker]                      # host, port, username, password
     [web]                         # host, port
     [breaker]                     # what sits on the main cable: kind mcb (curve, rated_a, ...), icp, linky, bands
-    [store]                       # path
+    [store]                       # path; decisions: a folder to record every decision in
 
     [fog]                         # left out: nothing leaves the building
     url = "kafka://fog.example:9093"   # or https://fog.example/intake
@@ -128,6 +128,7 @@ class SiteFile:
     timezone: str = ""
     fog: Fog | None = None
     breaker: Breaker | None = None
+    decisions: Path | None = None  # folder of the record of decisions
 
 
 class _Table:
@@ -264,6 +265,8 @@ def parse(text: str) -> SiteFile:
     t.done()
     t = top.table("store")
     store = Path(t.word("path", "ievcc.db"))
+    kept = t.word("decisions", "")
+    decisions = Path(kept) if kept else None
     t.done()
     fog = _fog(top) if "fog" in raw else None
     breaker = _breaker(top.table("breaker"), min(feeders[MAIN].limit_ma) / 1000)
@@ -276,7 +279,7 @@ def parse(text: str) -> SiteFile:
         failsafes={d.id: d.failsafe_a for d in devices.values() if d.failsafe_a},
     )
     check_failsafes(site, {d.id: (d.feeder or MAIN, d.failsafe_a) for d in devices.values()}, text)
-    return SiteFile(site, broker, web, store, devices, opened, timezone, fog, breaker)
+    return SiteFile(site, broker, web, store, devices, opened, timezone, fog, breaker, decisions)
 
 
 def _fog(top: _Table) -> Fog:

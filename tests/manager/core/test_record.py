@@ -108,3 +108,23 @@ def test_the_command_says_what_it_found(log: Path) -> None:
     got = CliRunner().invoke(app, [str(log), "--limit", "40"])
     assert got.exit_code == 0
     assert "would be" in got.output
+
+
+def test_a_managers_record_is_replayed_even_if_the_power_went(tmp_path: Path) -> None:
+    from manager.core.events import Tick
+    from manager.decision_log import DecisionLog
+
+    log = DecisionLog(tmp_path / "decisions", 7, site(30), 1_000)
+    now = log.site
+    for n in range(1000):
+        now, commands = decide(now, Tick(minute=n), 1_000 + n * 250)
+        log.write(Tick(minute=n), 1_000 + n * 250, commands)
+    cut_short = tmp_path / "cut.gz"
+    cut_short.write_bytes(log.path.read_bytes())
+    assert 700 < replayed(cut_short).events <= 1000
+    assert replayed(cut_short).differing == 0
+    log.close()
+    assert replayed(log.path).events == 1000
+    for boot in range(8, 20):
+        DecisionLog(tmp_path / "decisions", boot, site(30), 0).close()
+    assert len(list((tmp_path / "decisions").iterdir())) == 5
