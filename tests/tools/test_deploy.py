@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.tools.pretend import ROOT, Start, counts, deploy
+from tests.tools.running_make import make
 from tools.board_kinds import KINDS
 from tools.firmware_files import sources
 
@@ -193,12 +194,9 @@ def test_a_source_that_does_not_compile_is_named(pretend: Start, tree: Path) -> 
 
 def test_make_deploys_and_opens_the_repl(pretend: Start) -> None:
     port = pretend("charger").port
-    make = ["make", "--old-file=.venv/ready", f"PORT={port}"]
     for target, words in (
         (["deploy", "BOARD=charger"], "0 removed, 0 unchanged, all verified"),
         (["repl", "ARGS=eval 42-2"], "40\n"),
     ):
-        done = subprocess.run(
-            [*make, *target], cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        done = make(f"PORT={port}", *target)
         assert words in done.stdout, done.stderr

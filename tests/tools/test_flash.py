@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.real_parts import real_part
+from tests.tools.running_make import make
 from tools import flash
-from tools.board_kinds import KINDS, ROOT, ToolError
+from tools.board_kinds import KINDS, ToolError
 
 ESP32, ESP8266 = KINDS["charger"], KINDS["energy_meter"]
 Loader = Callable[[str], str]
@@ -70,9 +71,9 @@ def test_it_writes_and_reads_back(
     chip = KINDS[board].chip
     file = firmware(chip)
     at = loader(chip)
-    command = ["make", "--old-file=.venv/ready", "flash", f"BOARD={board}", f"PORT={at}"]
-    command += [f"FIRMWARE={file}", "ERASE=1"]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    done = make("flash", f"BOARD={board}", f"PORT={at}", f"FIRMWARE={file}", "ERASE=1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout
     assert "Flash memory erased" in said
     assert f"Wrote {len(image(chip))} bytes at {KINDS[board].image_at:#010x}" in said
     assert "Verification successful" in said

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tools.running_make import make
 from tools.frozen_modules import DEPS, SSD1306, UMQTT, FetchError, FrozenModule
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -69,13 +70,12 @@ def test_the_locks_cover_what_the_project_asks_for() -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_make_has_the_target(target: str) -> None:
-    command = ["make", "--dry-run", target, f"PYTHON={ROOT}/.venv/bin/python"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = make("--dry-run", target)
     assert done.returncode == 0, done.stderr
 
 
 def test_make_alone_lists_the_targets() -> None:
-    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = make()
     listed = re.findall(r"^  make (\w+) ", done.stdout, re.MULTILINE)
     assert set(TARGETS) <= set(listed)
 
@@ -93,9 +93,7 @@ def test_make_alone_lists_the_targets() -> None:
     ],
 )
 def test_make_hands_the_board_tools_what_they_need(line: str, words: str) -> None:
-    # The virtual environment is taken as it is, however new pyproject.toml may be.
-    command = ["make", "--old-file=.venv/ready", *line.split()]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = make(*line.split())
     assert done.returncode != 0
     assert words in done.stderr
 
