@@ -127,6 +127,7 @@ def connect(
         boot,
         boards.uid(),
         follow,
+        tls=broker_tls(config) if config["broker_tls"] else None,
         resolve=lambda host, limit_ms: resolve(host, wifi.name_server(), limit_ms),
     )
     lane = NetworkLane(
@@ -142,6 +143,26 @@ def connect(
         boards.restart,
     )
     lane.run()
+
+
+def broker_tls(config: "Any") -> "Any":
+    """The ssl.SSLContext for the broker. OSError or ValueError without a certificate to check it by: there is no
+    falling back to a plain connection."""
+    import ssl
+
+    boards.clock_not_before(config["utc_s"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with open("ca.der", "rb") as f:
+        context.load_verify_locations(cadata=f.read())  # type: ignore[arg-type, unused-ignore]
+    try:
+        with open("cert.der", "rb") as f:
+            own = f.read()
+    except OSError:
+        return context
+    with open("key.der", "rb") as f:
+        context.load_cert_chain(own, f.read())  # type: ignore[arg-type, unused-ignore]
+    return context
 
 
 def set_up(config: "Any", exchange: Exchange, orders: Orders, start: int) -> None:

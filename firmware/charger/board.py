@@ -5,6 +5,7 @@ pilot starts at -12 V (F): PWM() without a duty would start at 50 %, an offer of
 """
 
 import os
+import time
 
 import machine
 import network
@@ -257,6 +258,16 @@ def reset_cause() -> str:
         machine.SOFT_RESET: "soft",
     }
     return words.get(machine.reset_cause(), "other")
+
+
+_EPOCH_2000 = 946_684_800  # a board counts from 2000-01-01
+
+
+def clock_not_before(utc_s: int) -> None:
+    """Set the clock forward if it shows less: after a power cut it shows the year 2000, and no certificate is valid."""
+    if utc_s - _EPOCH_2000 > time.time():
+        y, month, day, hour, minute, second, weekday, _ = time.gmtime(utc_s - _EPOCH_2000)[:8]
+        machine.RTC().datetime((y, month, day, weekday, hour, minute, second, 0))
 
 
 def random_32() -> int:

@@ -44,7 +44,9 @@ ROWS = (
     "pilot_high_mv:i:0:3300:0",  # ADC's voltage with the line at +12 V; 0: not calibrated
     "pilot_low_mv:i:0:3300:0",  # and at -12 V
     "portal_password:s:0:64:",  # of the page at the access point
-    "emoncms_url:t:0:96:",
+    # 1: the broker must prove itself to ca.der; cert.der and key.der, if there, prove this charger
+    "broker_tls:i:0:1:0",
+    "utc_s:i:0:4294967295:0",  # the time at which it was set up: a certificate is judged by a clock at least so late
 )
 
 
