@@ -14,11 +14,12 @@ from shared import protocol
 TITLE = "decisions of the core"
 
 
-def _load(seq: int, amps: float) -> Report:
-    ma = round(amps * 1000)
+def house_reading(seq: int, ma: int, phases: int = 3) -> Report:
+    """The house's meter, the same current on every phase."""
     return Report("Counter-1", {
-        "code": protocol.COUNTER_LOAD, "boot": 1, "seq": seq, "current_ma": [ma] * 3,
-        "voltage_dv": [2300] * 3, "power_w": [ma * 230 // 1000] * 3, "energy_wh": [0] * 3, "age_ms": 0,
+        "code": protocol.COUNTER_LOAD, "boot": 1, "seq": seq, "current_ma": [ma] * phases,
+        "voltage_dv": [2300] * phases, "power_w": [ma * 230 // 1_000_000] * phases,
+        "energy_wh": [0] * phases, "age_ms": 0,
     })  # fmt: skip
 
 
@@ -42,9 +43,9 @@ def charging_site(count: int) -> tuple[Site, int, int]:
         at = second * 1000
         for name, seq_of in seqs.items():
             seqs[name] = seq_of + 1
-            now, commands = decide(now, _status(name, seq_of + 1, leases[name]), at)
+            now, commands = decide(now, status(name, seq_of + 1, leases[name]), at)
         seq += 1
-        now, commands = decide(now, _load(seq, count), at)
+        now, commands = decide(now, house_reading(seq, count * 1000), at)
         now, more = decide(now, Tick(), at + 500)
         for command in [*commands, *more]:
             if isinstance(command, Send) and "lease" in command.message:
@@ -52,7 +53,8 @@ def charging_site(count: int) -> tuple[Site, int, int]:
     return now, at + 1000, seq
 
 
-def _status(name: str, seq: int, lease: int) -> Report:
+def status(name: str, seq: int, lease: int) -> Report:
+    """A charger whose car charges, going by this lease."""
     return Report(name, {
         "code": protocol.CHARGER_STATUS, "boot": 1, "seq": seq, "state": "C2", "offer_a": 6,
         "lease": lease, "lease_ms": 15_000, "contactor": 1, "mode": "managed", "faults": [],
@@ -69,7 +71,7 @@ def measure(small: bool) -> list[Row]:
         sent = 0
         for _ in range(10 if small else 40):
             begin = time.perf_counter()
-            after, commands = decide(start, _load(seq + 1, count * 7), at)
+            after, commands = decide(start, house_reading(seq + 1, count * 7000), at)
             cuts.append((time.perf_counter() - begin) * 1000)
             sent = sum(1 for c in commands if isinstance(c, Send))
             begin = time.perf_counter()
