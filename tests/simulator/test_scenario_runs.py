@@ -282,6 +282,18 @@ def test_a_night_of_the_building() -> None:
         assert overload.peak_ma < 1.5 * limit_ma
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_the_whole_week_of_the_building() -> None:
+    summary = run(load("building_week")).summary()
+    energy = summary["energy_kwh"]
+    assert energy["cars"] > 0.85 * energy["wanted"]
+    assert summary["tripped_s"] is None
+    assert summary["trip_budget_used"] < 0.1
+    assert summary["excess"]["longest_s"] <= 15
+    assert summary["jain_fairness"] > 0.9
+
+
 SLICES = {"building_week": 45, "taking_turns": 50, "second_by_second": 40, "minute_old_meter": 60}
 
 
