@@ -86,6 +86,7 @@ class Link:
             c.username_pw_set(username, password)
         # A lease to one charger of a large site must not wait for another's acknowledgement.
         c.max_inflight_messages_set(2000)
+        c.connect_timeout = 2.0  # nothing waits for it, but ending does
         c.will_set(state_topic, b"offline", 1, retain=True)
         c.on_connect = self._connected
         c.on_disconnect = self._disconnected

@@ -7,7 +7,6 @@ import logging
 import signal
 import socket
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from manager import broker
@@ -123,18 +122,15 @@ def kept_site(store: Store, fresh: Site, now_ms: int) -> Site:
 
 
 async def _until_told(manager: Manager, sock: socket.socket) -> None:
-    told = asyncio.Event()
+    ending = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    serving = asyncio.create_task(manager.run())
-    page = asyncio.create_task(web.serve(manager, sock))
-    waiting: asyncio.Task[Any] = asyncio.create_task(told.wait())
-    tasks: tuple[asyncio.Task[Any], ...] = (serving, page, waiting)
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        if not task.cancelled() and (e := task.exception()) is not None:
-            raise e
+        loop.add_signal_handler(number, ending.set)
+    deciding = asyncio.create_task(manager.run())
+    page = asyncio.create_task(web.serve(manager, sock, ending))  # ends when told
+    await asyncio.wait((deciding, page), return_when=asyncio.FIRST_COMPLETED)
+    ending.set()
+    deciding.cancel()
+    for result in await asyncio.gather(deciding, page, return_exceptions=True):
+        if isinstance(result, Exception):
+            raise result

@@ -62,8 +62,8 @@ def assets() -> dict[str, tuple[bytes, str]]:
     }
 
 
-def app(manager: Manager) -> Starlette:
-    """The page of one running manager."""
+def app(manager: Manager, ending: asyncio.Event) -> Starlette:
+    """The page of one running manager; its live streams end when `ending` is set."""
     files = assets()
 
     async def asset(request: Request) -> Response:
@@ -78,7 +78,7 @@ def app(manager: Manager) -> Starlette:
 
     async def live(_: Request) -> Response:
         return StreamingResponse(
-            _events(manager), media_type="text/event-stream", headers=_HEADERS
+            _events(manager, ending), media_type="text/event-stream", headers=_HEADERS
         )
 
     async def limit(request: Request) -> Response:
@@ -136,12 +136,13 @@ async def _refused(_: Request, e: Exception) -> Response:
     return JSONResponse({"words": str(e)}, status_code=400, headers=_HEADERS)
 
 
-async def _events(manager: Manager) -> AsyncIterator[str]:
-    while True:
+async def _events(manager: Manager, ending: asyncio.Event) -> AsyncIterator[str]:
+    while not ending.is_set():
         points = manager.history.points
         point = points[-1] if points else None
         yield f"data: {json.dumps({'state': state(manager), 'point': point})}\n\n"
-        await asyncio.sleep(LIVE_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ending.wait(), LIVE_S)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(manager.news(), LIVE_S)
 
@@ -163,10 +164,10 @@ def listen(host: str, port: int) -> socket.socket:
         ) from e
 
 
-async def serve(manager: Manager, sock: socket.socket) -> None:
-    """Serve the page on this socket until cancelled."""
+async def serve(manager: Manager, sock: socket.socket, ending: asyncio.Event) -> None:
+    """Serve the page on this socket until `ending` is set, and let its streams end."""
     config = uvicorn.Config(
-        app(manager),
+        app(manager, ending),
         log_level="warning",
         access_log=False,
         lifespan="off",
@@ -174,7 +175,9 @@ async def serve(manager: Manager, sock: socket.socket) -> None:
         server_header=False,
     )
     server = _Server(config)
-    try:
-        await server.serve(sockets=[sock])
-    finally:
-        server.should_exit = True
+    serving = asyncio.create_task(server.serve(sockets=[sock]))
+    waiting = asyncio.create_task(ending.wait())
+    await asyncio.wait((serving, waiting), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    server.should_exit = True
+    await serving

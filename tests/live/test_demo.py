@@ -117,6 +117,7 @@ def test_told_to_end_it_ends_within_3_s(folder: Path, number: signal.Signals, mo
     assert demo.process.returncode == 0
     if watching is not None:
         watching.close()
+        assert "Traceback" not in (demo.cwd / "demo-run" / "manager.log").read_text()
     demo.nothing_stays()
 
 
