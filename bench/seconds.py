@@ -57,7 +57,7 @@ def measure(small: bool) -> list[Row]:
     for second, ma in enumerate(house):
         at = second * 1000
         # The cars still draw what their pilots said a second ago.
-        for name in seqs:
+        for name in tuple(seqs):
             seqs[name] += 1
             current = drawn[name]
             now, _ = decide(now, Report(name, {
@@ -69,7 +69,7 @@ def measure(small: bool) -> list[Row]:
         now, commands = decide(now, Tick(), at)
         waiting += commands
         if second == 0:
-            for name in seqs:
+            for name in tuple(seqs):
                 seqs[name] += 1
                 now, commands = decide(now, status(name, seqs[name], 0), at)
                 waiting += commands
