@@ -36,8 +36,8 @@ class Point:
 def judge(phases: Sequence[int], points: Sequence[Point]) -> list[str]:
     """What is wrong, in words, one line each; nothing if all agree.
 
-    `phases`: the building's phase (from 1) on each of the charger's. Needs two points that
-    differ by 3 A or more on what the charger measures, or says so.
+    `phases`: the building's phase (from 1) on each of the charger's. Needs two points that differ by
+    3 A or more on what the charger measures, or says so.
     """
     found: list[str] = []
     for p in points:
