@@ -115,7 +115,7 @@ def test_an_administrator_adds_a_user_and_a_tariff(page: Page, url: str, cloud: 
     form.get_by_label("Name").fill("night")
     form.get_by_label("EUR a kWh").fill("0.1234")
     form.get_by_role("button").click()
-    expect(page.locator("#tariffs")).to_contain_text("0.12 EUR")
+    expect(page.locator("#tariffs")).to_contain_text("0.1234 EUR")
     assert cloud.ask("SELECT per_kwh FROM tariff WHERE name = 'night'") == [(1234,)]
     cloud.do("UPDATE tariff SET from_at = '2020-01-01'")
     cloud.do(

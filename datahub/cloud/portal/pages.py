@@ -103,12 +103,18 @@ def money(amount: int, currency: str = "EUR") -> str:
     return f"{(amount + 50) // 100 / 100:.2f} {currency}"
 
 
+def price(amount: int, currency: str = "EUR") -> str:
+    """1/10000 of a currency, whole."""
+    return f"{amount / 10_000:.4f} {currency}"
+
+
 def when(at: datetime | None, zone: str = "UTC") -> str:
     """A time as people at the site read it."""
     return "" if at is None else at.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M")
 
 
 _templates.filters["money"] = money
+_templates.filters["price"] = price
 _templates.filters["when"] = when
 _templates.filters["kwh"] = lambda wh: "" if wh is None else f"{wh / 1000:.2f}"
 _templates.filters["kw"] = lambda w: "" if w is None else f"{w / 1000:.1f}"

@@ -1,5 +1,7 @@
 "use strict";
 // Draws every <div class="plot" data-plot='{"kind","labels","data"}'> with uPlot.
+const day = 86400;
+const now = Date.now() / 1000;
 const colours = ["#1b6ca8", "#d1783a"];
 for (const place of document.querySelectorAll(".plot")) {
   const plot = JSON.parse(place.dataset.plot);
@@ -16,7 +18,12 @@ for (const place of document.querySelectorAll(".plot")) {
     value: (_, v) => (v === null || v === undefined ? "" : v.toFixed(2)),
   }));
   new uPlot(
-    { width: Math.min(place.clientWidth, 1000), height: 240, series: [{}, ...series] },
+    {
+      width: Math.min(place.clientWidth, 1000),
+      height: 240,
+      series: [{}, ...series],
+      scales: plot.kind === "bars" ? { x: { range: [now - 31 * day, now + day] } } : {},
+    },
     plot.data,
     place,
   );
