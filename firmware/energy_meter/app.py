@@ -98,7 +98,7 @@ def measure(config: Config, boot: int) -> None:
             if emoncms is not None and joined:
                 emoncms.step(now, lambda: meter.load(ticks_ms()))
             # While the PZEM thinks there is time to draw: its answer waits in the buffer.
-            if display is not None and reader.bus.waiting and display.due(now):
+            if display is not None and display.due(now, reader.bus.waiting):
                 display.step(now, pages)
         except (MemoryError, OSError) as e:
             # Memory in pieces or a full file system: one round is lost, the next may fare better.

@@ -72,9 +72,11 @@ class Display:
         self._turned: int | None = None
         self._drawn: int | None = None
 
-    def due(self, now_ms: int) -> bool:
-        """Is it time to draw?"""
-        return self._drawn is None or ticks_diff(now_ms, self._drawn) >= _REDRAW_MS
+    def due(self, now_ms: int, quiet: bool) -> bool:
+        """Is it time to draw? Late enough also when this is no `quiet` moment."""
+        if self._drawn is None:
+            return True
+        return bool(ticks_diff(now_ms, self._drawn) >= (1 if quiet else 2) * _REDRAW_MS)
 
     def step(self, now_ms: int, pages: "list[Any]") -> None:
         """Draw the page whose turn it is. `pages`: functions that give lines; a page that gives

@@ -17,6 +17,9 @@ def _number(pin):
     return pin.board_id() if isinstance(pin, pins.Pin) else pin
 
 
+_joined = bytearray(1088)  # a display's picture and its control byte
+
+
 class SoftI2C:
     """7-bit addresses; OSError(ENODEV) from an address nobody answers."""
 
@@ -31,7 +34,7 @@ class SoftI2C:
     def _transfer(self, what, address, data):
         wiring.busy((len(data) if what == WRITE else data[0]) * 9_000_000 // self._freq + 60)
         scl, sda = self._pins
-        answer = wiring.transfer(what, address | scl << 8 | sda << 16, bytes(data))
+        answer = wiring.transfer(what, address | scl << 8 | sda << 16, data)
         if answer is None:
             raise OSError(_ETIMEDOUT)
         if answer[0]:
@@ -64,7 +67,13 @@ class SoftI2C:
 
     def writevto(self, address, parts, stop=True):
         """Several buffers as one transfer."""
-        return self.writeto(address, b"".join([bytes(p) for p in parts]), stop)
+        size = 0
+        for part in parts:
+            if size + len(part) > len(_joined):
+                return self.writeto(address, b"".join([bytes(p) for p in parts]), stop)
+            _joined[size : size + len(part)] = part
+            size += len(part)
+        return self.writeto(address, memoryview(_joined)[:size], stop)
 
     def readfrom_mem(self, address, register, size, *, addrsize=8):
         """A register's content."""

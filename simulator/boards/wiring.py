@@ -195,6 +195,8 @@ def _ready(events, file):
 
 # -- records
 
+_packet = bytearray(RECORD + 1088)
+
 
 def say(kind, index, a=0, b=0, data=None):
     """Send one record to the bench."""
@@ -208,10 +210,21 @@ def say(kind, index, a=0, b=0, data=None):
         )
         packet = _outbox
     else:
-        packet = (
-            struct.pack("<BBHII", kind, index, len(data), b & 0xFFFFFFFF, now_ms & 0xFFFFFFFF)
-            + data
+        size = RECORD + len(data)
+        # Not made anew each time: a board's bus needs no copy of what passes it, and in an
+        # ESP8266's heap there is no room for one of a display's picture.
+        packet = memoryview(_packet if size <= len(_packet) else bytearray(size))[:size]
+        struct.pack_into(
+            "<BBHII",
+            packet,
+            0,
+            kind,
+            index,
+            len(data),
+            b & 0xFFFFFFFF,
+            now_ms & 0xFFFFFFFF,
         )
+        packet[RECORD:] = data
     for _ in range(1000):
         try:
             if _channel.write(packet) is not None:

@@ -147,29 +147,13 @@ class Rig:
             await asyncio.sleep(0.02)
 
 
-class WithDisplay(Board):
-    """A board with an SSD1306 on its I2C bus; `frames` counts the pictures it was sent."""
-
-    frames = 0
-    picture = b""
-
-    def bus(self, what: int, address: int, data: bytes) -> bytes:
-        """Address 0x3C takes what is written to it."""
-        if address != 0x3C:
-            return super().bus(what, address, data)
-        if len(data) > 1000:
-            self.frames += 1
-            self.picture = data[1:]
-        return b"\x00"
-
-
 @contextlib.asynccontextmanager
 async def meter(
     tmp_path: Path,
     pzems: list[Pzem] | None = None,
     *,
     paced: bool = True,
-    kind: type[Board] = Board,
+    oled: bool = False,
     chip: str | None = None,
     cpython: bool = False,
     **settings: Any,
@@ -186,7 +170,9 @@ async def meter(
         line = Line(pzems, paced=paced)
         config = {**SETTINGS, "broker_port": broker.port, "phases": len(pzems), **settings}
         flash = tmp_path / "flash"
-        board = kind("energy_meter", config, flash, uart=line.open(), chip=chip, cpython=cpython)
+        board = Board(
+            "energy_meter", config, flash, uart=line.open(), chip=chip, cpython=cpython, oled=oled
+        )
         ends.callback(line.close)
         await board.start()
         try:

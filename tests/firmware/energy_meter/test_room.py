@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from simulator.board import HEAP_BYTES, Board
-from tests.firmware.energy_meter.rig import WithDisplay, meter
+from simulator.board import HEAP_BYTES
+from tests.firmware.energy_meter.rig import meter
 
 pytestmark = [pytest.mark.board, pytest.mark.broker]
 
@@ -18,10 +18,10 @@ LEAST_FREE_PLAIN = 2 * 10 * 1024
 
 
 @pytest.mark.parametrize(
-    ("settings", "kind", "least"),
+    ("settings", "oled", "least"),
     [
-        ({}, Board, LEAST_FREE_PLAIN),
-        ({"emon_address": "127.0.0.1:9", "emon_key": "k"}, WithDisplay, LEAST_FREE),
+        ({}, False, LEAST_FREE_PLAIN),
+        ({"emon_address": "127.0.0.1:9", "emon_key": "k"}, True, LEAST_FREE),
     ],
     ids=["plain", "with display and emoncms"],
 )
@@ -30,13 +30,13 @@ def test_at_least_ten_kibibytes_stay_free_and_none_are_lost(
     micropython: str,
     mosquitto: str,
     settings: dict[str, Any],
-    kind: type[Board],
+    oled: bool,
     least: int,
 ) -> None:
     assert HEAP_BYTES["energy_meter"] == 2 * 38 * 1024
 
     async def run() -> None:
-        async with meter(tmp_path, kind=kind, paced=False, poll_ms=20, **settings) as rig:
+        async with meter(tmp_path, oled=oled, paced=False, poll_ms=20, **settings) as rig:
             await rig.until(lambda: rig.loads)
             for n in range(105):
                 rig.line.pzems[0].set(current_ma=1000 + 300 * (n % 50))
@@ -47,8 +47,10 @@ def test_at_least_ten_kibibytes_stay_free_and_none_are_lost(
             # The first one sees the room before the first messages; then nothing changes.
             assert free[-1] >= free[-2] - 256, free
             assert len(rig.line.log) > 400
-            if isinstance(rig.board, WithDisplay):
-                assert rig.board.frames >= 5
+            if oled:
+                assert rig.board.screen is not None
+                assert rig.board.screen.on
+                assert rig.board.screen.frames >= 5
 
     asyncio.run(run())
 
