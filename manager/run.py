@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25  # rises wait for a tick; leases need one a second
 _WORDS_BYTES = 96  # of a reply's words, by the table
 _ANSWERS_PER_S = 5  # to one device's bad messages; more are counted and not answered
+_KEEP_SITE_MS = 500  # many may register at once: one write for all of them
+_KEEP_HABITS_MS = 600_000
 _ANSWER_S = 1.5  # for a device that is said to be offline to say that it is not
 
 
@@ -135,6 +137,7 @@ class Manager:
         self.events: deque[dict[str, Any]] = deque(maxlen=200)
         self.history = History()
         self._news = asyncio.Event()
+        self._kept: tuple[int, tuple[str, ...]] = (self.started_ms, ())  # when, and who
         self._told: dict[
             str, tuple[int, str]
         ] = {}  # charger -> limit and reason last written down
@@ -171,6 +174,7 @@ class Manager:
             utc_s = self.clock.utc_ms() // 1000
             self.apply(Tick(self.clock.minute_of_week(utc_s), utc_s))
             self.history.sample(self.site, self.clock.now_ms(), self.clock.utc_ms())
+            self._keep_site_now_and_then()
             due = max(due + TICK_S, self._loop.time())
             await asyncio.sleep(due - self._loop.time())
 
@@ -533,6 +537,15 @@ class Manager:
 
     def _keep_site(self) -> None:
         self.store.write([self._site_row()], now=True)
+
+    def _keep_site_now_and_then(self) -> None:
+        """Who is registered in which order, soon after it changed; the house's habits, sometimes."""
+        now_ms = self.clock.now_ms()
+        registered = (*self.site.meters, *self.site.chargers)
+        changed = registered != self._kept[1] and now_ms - self._kept[0] >= _KEEP_SITE_MS
+        if changed or now_ms - self._kept[0] >= _KEEP_HABITS_MS:
+            self._kept = (now_ms, registered)
+            self._keep_site()
 
     def _link_changed(self, connected: bool) -> None:
         words = "connected to the broker" if connected else "the broker is gone"
