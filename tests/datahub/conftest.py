@@ -104,8 +104,3 @@ def site(cloud: Cloud) -> str:
 
 def key_of(site: str) -> bytes:
     return record.site_key(MASTER, site, 1)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path
