@@ -210,10 +210,13 @@ def test_meter_that_stops(garage: Garage) -> None:
 
 def test_manager_killed_and_started_again(garage: Garage) -> None:
     numbers = {n: garage.charger(n)["lease"] for n in garage.cables}
-    before = garage.state()["boot"]
+    before = garage.state()
     garage.manager.kill()
     garage.start_manager()
-    assert garage.state()["boot"] == before + 1
+    after = garage.state()
+    assert after["boot"] == before["boot"] + 1
+    assert [c["order"] for c in after["chargers"]] == [c["order"] for c in before["chargers"]]
+    assert [c["id"] for c in after["chargers"]] == list(garage.cables)
     until(
         "the chargers are heard", lambda: all(c["online"] for c in garage.state()["chargers"]), 15
     )
