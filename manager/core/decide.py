@@ -405,12 +405,15 @@ class _Work:
                     reasons[charger.id] = why
                     if why.kind in ("asleep", "stopped"):
                         asleep.append(charger)
-            for key in self.keys(charger):
-                left[key] -= held * 1000
+            if held:
+                for key in self.keys(charger):
+                    left[key] -= held * 1000
         offers = sharing.POLICIES[settings.policy](wishes, left, settings.max_active)
         for w in wishes:
-            for key in w.rooms:
-                left[key] -= max(0, offers[w.id] - w.held_a) * 1000
+            more = max(0, offers[w.id] - w.held_a) * 1000
+            if more:
+                for key in w.rooms:
+                    left[key] -= more
         active = sum(1 for a in offers.values() if a)
         for charger in asleep:
             # Nobody else can use it, so a car that slept may wake and find its pilot there.

@@ -82,6 +82,12 @@ def with_lease(charger: Charger, limit_a: int, now_ms: int, ttl_ms: int) -> tupl
 def _pruned(granted: tuple[Granted, ...], now_ms: int) -> tuple[Granted, ...]:
     # A lease says nothing new beside one as high that lives as long and is as hard to supersede. What is left is a
     # staircase with at most one step for each limit sent in the last 21 s.
+    newest = granted[-1]
+    if all(
+        g.limit_a <= newest.limit_a and g.ends_ms <= newest.ends_ms and g.boot <= newest.boot
+        for g in granted
+    ):
+        return (newest,)
     kept: list[Granted] = []
     for one in sorted(granted, key=lambda g: (-g.limit_a, -g.number)):
         if one.ends_ms <= now_ms:
