@@ -18,7 +18,7 @@ except ImportError:
     pass
 
 RESTART_MS = 60_000
-NETWORK_STACK = 12 * 1024  # bytes; JSON and the hash need about half of it
+NETWORK_STACK = 16 * 1024  # bytes; a TLS handshake needs most of it
 
 
 def configuration() -> Config:

@@ -126,7 +126,7 @@ class Board:
         if self._pp is None:
             return -1
         try:
-            return proximity.ohm(self._pp.read_uv() // 1000)
+            return proximity.ohm(_steady_mv(self._pp))
         except OSError:
             return -1
 
@@ -135,7 +135,7 @@ class Board:
         out: "list[int | None]" = []
         for adc in self._ntcs:
             try:
-                out.append(ntc_c(adc.read_uv() // 1000))
+                out.append(ntc_c(_steady_mv(adc)))
             except OSError:
                 out.append(None)
         return out
@@ -196,6 +196,13 @@ class Board:
 # The 27 k keeps an open sensor (2408 mV) inside what the ADC can tell from a cold one.
 NTC_MV = (2323, 2252, 2140, 1979, 1768, 1522, 1262, 1013, 794, 612, 468, 357, 273, 210)
 NTC_OPEN_MV = 2375
+
+
+def _steady_mv(adc: "Any") -> int:
+    """The middle of three readings, mV: one spike is no temperature and no cable."""
+    a, b, c = adc.read_uv(), adc.read_uv(), adc.read_uv()
+    middle: int = max(min(a, b), min(max(a, b), c))
+    return middle // 1000
 
 
 def ntc_c(mv: int) -> int | None:
