@@ -508,8 +508,10 @@ class _Work:
         )
 
     def not_wanting(self, charger: Charger) -> Reason | None:
-        if charger.faults or charger.state[0] in "EF":
+        if charger.faults or charger.state[0] == "E":
             return Reason("fault", {"faults": ", ".join(charger.faults) or charger.state})
+        if charger.state[0] == "F":
+            return Reason("out_of_service")
         if charger.state[0] == "A":
             return Reason("no_car")
         if not charger.authorised:

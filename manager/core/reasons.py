@@ -13,6 +13,7 @@ _WORDS = {
     "stopped": "the car has stopped charging",
     "asleep": "offered {offer_a} A, the car does not take any",
     "fault": "fault: {faults}",
+    "out_of_service": "out of service, or testing itself",
     "silent": "not heard for {silent_s} s; counted at {worst_a} A until that is safely over",
     "own_mode": "goes by its own rule ({mode}); counted at {worst_a} A",
     "whole": "as much as it can take ({max_a} A)",
