@@ -78,6 +78,7 @@ CHIP = {"energy_meter": "esp8266", "charger": "esp32"}
 _BOOT_DELAY_S = 0.1  # from power-on to boot.py; a real chip takes a little longer
 _RECORD = struct.Struct("<BBHII")
 _INPUT = struct.Struct("<BBhii")
+_LONGEST_MS = 86_400_000
 _NET = ("wifi", "dns", "connect", "tls", "send", "receive")
 _I2C_WRITE, _SPI_TRANSFER = 2, 3  # as in boards/buses.py
 RESET_STATUS, SOFT_RESET_STATUS, BENCH_GONE_STATUS = 42, 43, 44
@@ -682,7 +683,8 @@ class Board:
         net = inputs.pop("net", {})
         try:
             if not isinstance(net, dict) or not all(
-                name in _NET and isinstance(ms, int) and ms >= 0 for name, ms in net.items()
+                name in _NET and isinstance(ms, int) and 0 <= ms <= _LONGEST_MS
+                for name, ms in net.items()
             ):
                 raise BenchError(f"net: {', '.join(_NET)}, each 0, 1 or milliseconds, not {net!r}")
             was_on = self.installation.power

@@ -205,7 +205,7 @@ class Building:
 
     def _check(self, order: dict[str, Any]) -> None:
         for word in ("plug", "unplug", "stop", "start"):
-            if word in order and order[word] not in self.places:
+            if word in order and str(order[word]) not in self.places:
                 raise BuildingError(
                     f"{word}: no charger {order[word]!r}; there are {', '.join(self.places)}"
                 )
@@ -214,9 +214,16 @@ class Building:
                 Car.named(order.get("car", {}))
             except (CarError, TypeError) as e:
                 raise BuildingError(str(e)) from e
-        wrong = set(order.get("faults", {})) - set(FAULTS)
+        faults = order.get("faults", {})
+        if not isinstance(faults, dict) or not all(_is_share(rate) for rate in faults.values()):
+            raise BuildingError(f"faults: names and rates from 0 to 1, not {faults!r}")
+        wrong = set(faults) - set(FAULTS)
         if wrong:
             raise BuildingError(f"faults: no {', '.join(wrong)}; there are {', '.join(FAULTS)}")
+        if "mains_dv" in order:
+            _whole({"mains_dv": order["mains_dv"]}, "mains_dv", 0, 0, 4000)
+        if order.get("meter", "on") not in ("on", "off"):
+            raise BuildingError(f'meter: "on" or "off", not {order["meter"]!r}')
         unknown = set(order) - {
             "plug", "car", "unplug", "stop", "start", "house_a", "mains_dv", "meter", "faults",
         }  # fmt: skip
@@ -323,6 +330,10 @@ class Building:
         for place in self.places.values():
             place.close()
         self.line.close()
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _whole(config: dict[str, Any], name: str, default: int, low: int, high: int) -> int:

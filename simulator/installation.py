@@ -313,7 +313,7 @@ def _table(name: str, value: Any) -> dict[str, Any]:
 
 def _checked(name: str, value: Any) -> dict[str, Any]:
     if name == "ev":
-        if value not in {"A", "B", "C", "D", "E"}:
+        if not isinstance(value, str) or value not in {"A", "B", "C", "D", "E"}:
             raise BenchError(f"ev: one of A, B, C, D, E, not {value!r}")
         return {"ev": value, "ev_ohm": None, "shorted": value == "E"}
     if name == "ev_ohm":

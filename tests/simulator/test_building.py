@@ -182,7 +182,13 @@ def test_buildings_that_cannot_be(tmp_path: Path, config: dict[str, Any], words:
     [
         ({"plug": "c9"}, "no charger 'c9'"),
         ({"plug": "c1", "car": {"max_a": 200}}, "max_a"),
+        ({"plug": []}, "no charger"),
+        ({"plug": "c1", "car": 5}, "int"),
         ({"faults": {"gremlin": 1}}, "gremlin"),
+        ({"faults": {"crc": 2}}, "rates from 0 to 1"),
+        ({"faults": 5}, "rates from 0 to 1"),
+        ({"mains_dv": "230"}, "mains_dv"),
+        ({"meter": []}, "meter"),
         ({"dance": 1}, "no such order"),
         ({"house_a": [1, 2]}, "2 currents"),
     ],

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware.charger import pins_esp32, pins_esp32_poe
-from simulator.installation import EV_OHM, Installation, Pilot, ntc_uv
+from simulator.installation import EV_OHM, BenchError, Installation, Pilot, ntc_uv
 
 TABLES = [pins_esp32, pins_esp32_poe]
 
@@ -189,3 +189,38 @@ def test_state_on_the_line(inputs: dict[str, object], duty: int, state: str) -> 
     here.set(dict(inputs), 0)
     here.pwm(pins_esp32.PILOT_PWM, duty, 1000 if 0 < duty < 65535 else 0)
     assert here.state() == state
+
+
+NAMES = [
+    "ev", "ev_ohm", "diode", "pp_ohm", "residual_ma", "rcm_works", "pe", "weld", "temp_c", "mains_dv",
+    "contactor_stuck_open", "car_ma", "card", "card_ndef", "button", "power", "pilot", "reader", "other",
+]  # fmt: skip
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["ac", "dc", "terminal", "plus_mv", "source_ohm", "x"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), ANYTHING, max_size=4))
+def test_any_line_is_taken_or_refused_in_words(inputs: dict[str, object]) -> None:
+    here = Installation(pins_esp32)
+    before = vars(here) | {"pilot": vars(here.pilot).copy()}
+    try:
+        here.set(inputs, 0)
+    except BenchError as e:
+        assert str(e)
+        assert vars(here) | {"pilot": vars(here.pilot)} == before
+    here.tick(1000)
+    assert all(level in {0, 1} for level in here.levels().values())
+    for _, high, low in here.voltages().values():
+        assert 0 <= low <= 3_600_000
+        assert 0 <= high <= 3_600_000
+    assert len(here.state()) in {1, 2}
