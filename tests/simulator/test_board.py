@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from simulator.board import BoardError, duty_permille, offer_a
+from simulator.board import BoardError, duty_permille, micropython, offer_a
 from tests.simulator.running_board import RunningBoard, until
 
 pytestmark = pytest.mark.board
@@ -406,3 +406,23 @@ def test_time_can_run_faster(tmp_path: Path) -> None:
         board.said("at 40")
     took: Any = time.monotonic() - began
     assert took < 8
+
+
+ROOM = """
+import gc, machine, network, select, socket
+gc.collect()
+print("free", gc.mem_free())
+"""
+
+
+@pytest.mark.skipif(not micropython(), reason="CPython's heap has no size")
+@pytest.mark.parametrize(("kind", "heap"), [("energy_meter", "38wk"), ("charger", "100wk")])
+def test_the_shims_neither_take_nor_give_room(tmp_path: Path, kind: str, heap: str) -> None:
+    plain = subprocess.run(
+        [str(micropython()), "-X", f"heapsize={heap}", "-c", "import gc; gc.collect(); print(gc.mem_free())"],
+        capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    with RunningBoard(tmp_path, ROOM, kind) as board:
+        free = int(board.said("free").split()[1])
+    # A kilobyte of 64-bit words either way.
+    assert abs(free - int(plain.stdout)) < 1024
