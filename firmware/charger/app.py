@@ -2,6 +2,7 @@
 
 import _thread
 import gc
+import os
 import sys
 
 from firmware.charger import board as boards
@@ -18,6 +19,7 @@ except ImportError:
     pass
 
 RESTART_MS = 60_000
+SERVICE_MS = 10_000
 NETWORK_STACK = 16 * 1024  # bytes; a TLS handshake needs most of it
 
 
@@ -54,13 +56,29 @@ def run() -> None:
             sleep_ms(50)
             pressed = pressed or board.button()
         configured = config["id"] and (config["wifi_ssid"] or board.table.LAN is not None)
-        charge(config, board, pressed or not configured)
+        charge(config, board, pressed or not configured, serviced(board))
     finally:
         board.safe()
 
 
-def charge(config: "Any", board: Board, setup: bool) -> None:
-    """Start both lanes; the safety lane is this thread. `setup`: the other one is the access point."""
+def serviced(board: Board) -> bool:
+    """Whether somebody who has repaired it says so: the button held for ten seconds at start, or, for boards without
+    one, a file of this name put there over the cable, good for one start."""
+    began = ticks_ms()
+    while board.button():
+        if ticks_diff(ticks_ms(), began) >= SERVICE_MS:
+            return True
+        sleep_ms(50)
+    try:
+        os.remove("service")
+    except OSError:
+        return False
+    return True
+
+
+def charge(config: "Any", board: Board, setup: bool, service: bool = False) -> None:
+    """Start both lanes; the safety lane is this thread. `setup`: the other one is the access point. `service`: every
+    latched fault may end, once."""
     gc.collect()
     from firmware.charger.own_meter import OwnMeter
 
@@ -68,6 +86,8 @@ def charge(config: "Any", board: Board, setup: bool) -> None:
     boot = raise_boot()
     start = ticks_ms()
     orders = first_orders(config)
+    orders.service = service
+    orders.clear = "*" if service else ""
     exchange = Exchange(orders)
     meter = OwnMeter(board.pzem_uart(), config["phases"]) if config["own_meter"] else None
     settings = evse_settings(config, boards.random_32)

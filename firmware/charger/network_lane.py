@@ -294,7 +294,17 @@ class NetworkLane:
         o = self._orders
         config = self._config
         mode = config["mode"]
-        before = (o.limit_a, o.until_ms, o.else_a, o.lease, o.allowed, o.present, o.clear, o.stop)
+        before = (
+            o.service,
+            o.limit_a,
+            o.until_ms,
+            o.else_a,
+            o.lease,
+            o.allowed,
+            o.present,
+            o.clear,
+            o.stop,
+        )
         o.else_a = 0
         if mode == "managed":
             o.limit_a, o.until_ms = self.lease.granted()
@@ -323,8 +333,10 @@ class NetworkLane:
         o.present = access.how in ("card", "list")
         if o.clear and self._report.cleared == o.clear:
             o.clear = ""
+            o.service = False
         o.stop = self._restarting
         if before != (
+            o.service,
             o.limit_a,
             o.until_ms,
             o.else_a,

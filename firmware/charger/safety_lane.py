@@ -52,6 +52,7 @@ class SafetyLane:
         self._save_at = now
         self._before = now
         self._booted = False
+        self._cleared = ""
 
     def run(self) -> None:
         """For ever; an exception comes through after the contactor is open."""
@@ -111,7 +112,9 @@ class SafetyLane:
         i.limit_a = orders.amps(now)
         i.allowed = orders.allowed
         i.present = orders.present
-        i.clear = orders.clear
+        # Once each: a fault that comes back is a new one.
+        i.clear = orders.clear if orders.clear != self._cleared else ""
+        self._cleared = orders.clear
         i.service = orders.service
         evse.step(i, now)
         # The contactor first: opening must not wait for anything, and closing comes after the pilot has said so.
@@ -174,7 +177,7 @@ class SafetyLane:
         r.plugged = self.evse.plugged
         r.cap_a = out.cap_a
         r.why = out.why
-        r.cleared = self._inputs.clear
+        r.cleared = self._cleared
         r.faults = out.faults
         r.lease = self._orders.lease
         r.meter_lost = self._meter is not None and self._meter.lost

@@ -4,6 +4,7 @@ takes to be believed."""
 
 import contextlib
 import json
+import os
 import socket
 import sys
 import threading
@@ -84,6 +85,7 @@ class Bench:
         self._socket = socket.socket(socket.AF_UNIX)
         until(self._connected, 15, lambda: "the bench socket is not there: " + self.log())
         self.lines: list[dict[str, Any]] = []
+        self.beside: list[int] = []  # other processes that what is measured passes through
         self._changed = threading.Condition()
         threading.Thread(target=self._read, daemon=True).start()
         self.put(get=True)
@@ -140,9 +142,9 @@ class Bench:
         return file.read_text() if file.exists() else ""
 
     def waited_ms(self) -> float:
-        """How long the computer has let the board's processes wait for a processor since they started."""
+        """How long the computer has let the board's processes, the broker's and this one wait for a processor."""
         total = 0
-        todo = [self.child.pid]
+        todo = [self.child.pid, *self.beside]
         while todo:
             for task in Path(f"/proc/{todo.pop()}/task").glob("*"):
                 with contextlib.suppress(OSError):
@@ -187,6 +189,7 @@ def charger(
         ends.callback(manager.close)
         bench = Bench(folder, speed=speed, broker_port=broker.port, **settings)
         ends.callback(bench.stop)
+        bench.beside = [broker.child.pid, os.getpid()]
         until(
             lambda: manager.status,
             30,

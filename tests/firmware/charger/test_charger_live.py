@@ -239,3 +239,29 @@ def test_the_olimex_board_charges_over_ethernet(
         bench.charge()
         bench.put(ev="B")
         bench.wait(lambda got: not got["contactor"], 5)
+
+
+def test_a_welded_contactor_takes_service(
+    tmp_path: Path, micropython: str, mosquitto: str
+) -> None:
+    with charger(tmp_path, speed=3, mode="manual", manual_a=10) as (bench, manager):
+        until(lambda: manager.status["state"] == "A1", 20)
+        bench.charge()
+        bench.put(weld=True)
+        bench.put(ev="A")
+        until(lambda: "welded_contactor" in manager.status["faults"], 20)
+        bench.wait(lambda got: got["state"] == "F")
+        bench.put(weld=False)
+        manager.say({"code": protocol.COMMAND, "command": "clear_fault"})
+        bench.put(power=False)
+        bench.wait(lambda got: not got["running"])
+        bench.put(power=True)
+        until(lambda: len(manager.of(protocol.NEW_CHARGER)) > 1, 30)
+        until(lambda: manager.status["faults"] == ["welded_contactor"], 20, lambda: manager.status)
+        bench.put(power=False)
+        bench.wait(lambda got: not got["running"])
+        (bench.flash / "service").write_text("")
+        bench.put(power=True)
+        until(lambda: len(manager.of(protocol.NEW_CHARGER)) > 2, 30)
+        until(lambda: manager.status["state"] == "A1" and not manager.status["faults"], 20)
+        assert not (bench.flash / "service").exists()

@@ -146,3 +146,23 @@ def test_a_trip_in_the_middle_of_a_window_opens_at_once(board: Any) -> None:
     board.window()
     assert opened_at
     assert opened_at[0] - 100 <= 33
+
+
+def test_a_fault_is_cleared_once_for_each_word(board: Any) -> None:
+    safety = lane(board)
+    seen = []
+    step = safety.evse.step
+
+    def watched(i: Any, now: int) -> Any:
+        seen.append(i.clear)
+        return step(i, now)
+
+    safety.evse.step = watched
+    from firmware.charger.exchange import Orders
+
+    for clear in ("*", "*", "", "*", "over_current", "over_current"):
+        orders = Orders()
+        orders.clear = clear
+        safety._exchange.order(orders)
+        safety.step()
+    assert seen == ["*", "", "", "*", "over_current", ""]
