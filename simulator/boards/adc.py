@@ -16,10 +16,8 @@ import wiring
 _ESP32 = wiring.CHIP == "esp32"
 _ADC1 = (32, 33, 34, 35, 36, 37, 38, 39)
 _ADC2 = (0, 2, 4, 12, 13, 14, 15, 25, 26, 27)
-_SPIKE = 6  # in 1024 reads
 # By attenuation: dead below (mV), full scale of the linear part (mV)
 _RANGES = ((60, 950), (60, 1250), (80, 1750), (142, 2450))
-_EDGE_US = 6  # the pilot's edge and the divider's 1.9 us time constant
 
 _seed = 1
 for _byte in (host.getenv("BOARD_UID") or "0242ac110002").encode():
@@ -138,13 +136,13 @@ class ADC:
                 since = at - high
                 other = counts[1]
             if since < 6:
-                # Still rising or falling.
+                # Still rising or falling: the pilot's edge and the divider's 1.9 us.
                 count = other + (count - other) * since // 6
         else:
             count = counts[1 if self._high_us else 0]
         # Two throws make a triangle of +-12 counts of 12 bits.
         noise = ((r >> 3) & 0xFF) + ((r >> 20) & 0xFF) - 255
-        if (r >> 15) & 1023 < 6:
+        if (r >> 15) & 1023 < 6:  # now and then a spike
             noise *= 5
         if count:
             count += noise * 3 // 4

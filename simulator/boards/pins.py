@@ -94,8 +94,7 @@ class Pin(PinBase):
     def _level(self):
         level = wiring.levels.get(self._id, -1)
         if level < 0:
-            # A pin that nothing drives and nothing pulls reads whatever it likes: here, what hurts
-            # most is unknown, so 0.
+            # Nothing drives it: the pull decides. Without one a real pin reads whatever it likes.
             level = 1 if self._pull is not None and self._pull == Pin.PULL_UP else 0
         return level
 
