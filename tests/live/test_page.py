@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from tests.live.garage import Garage
+from tests.live.running import until
 
 pytestmark = [
     pytest.mark.board,
@@ -87,9 +89,10 @@ def test_the_page_shows_what_is_and_why(garage: Garage, browser: Browser, tmp_pa
     assert "of 30 A" in page.title()
     assert page.locator("#limit").text_content() == "30.0 A"
     for name in garage.cables:
-        why = page.locator(f"#charger-{name} .why").text_content()
-        assert why
-        assert why == garage.charger(name)["reason"]["words"]
+        # The page is at most a second behind.
+        until(
+            f"the page says why {name} has what it has", partial(_why_agrees, page, garage, name)
+        )
 
     # The plot: a canvas with as many colours on it as there are lines.
     page.wait_for_function("() => points.length > 5", timeout=15_000)
@@ -118,6 +121,11 @@ def test_the_page_shows_what_is_and_why(garage: Garage, browser: Browser, tmp_pa
     assert page.get_by_role("button", name="2 min").get_attribute("aria-pressed") == "true"
     assert watched.complaints == []
     context.close()
+
+
+def _why_agrees(page: Page, garage: Garage, name: str) -> bool:
+    why = page.locator(f"#charger-{name} .why").text_content()
+    return bool(why) and why == garage.charger(name)["reason"]["words"]
 
 
 def _no_sideways_scroll(page: Page) -> bool:
