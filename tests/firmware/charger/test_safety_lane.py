@@ -2,12 +2,15 @@
 
 # ruff: noqa: ARG002, ARG005 - stand-ins take what a board's objects take
 
+import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from firmware.charger import pins_esp32
 
 
 class Pin:
@@ -54,8 +57,8 @@ class ADC:
 
 
 @pytest.fixture
-def board(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """The charger's board on pins that are only numbers."""
+def board_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """firmware.charger.board, imported anew with a `machine` whose pins are only numbers."""
     machine: Any = ModuleType("machine")
     machine.Pin, machine.PWM, machine.ADC = Pin, PWM, ADC
     machine.WDT = lambda timeout: None
@@ -63,11 +66,14 @@ def board(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.setitem(sys.modules, "network", ModuleType("network"))
     monkeypatch.delitem(sys.modules, "firmware.charger.board", raising=False)
     monkeypatch.chdir(tmp_path)
-    from firmware.charger import board as module
-    from firmware.charger import pins_esp32
-
-    yield module.Board(pins_esp32)
+    yield importlib.import_module("firmware.charger.board")
     sys.modules.pop("firmware.charger.board", None)
+
+
+@pytest.fixture
+def board(board_module: Any) -> Any:
+    """The charger's board."""
+    return board_module.Board(pins_esp32)
 
 
 def lane(board: Any) -> Any:

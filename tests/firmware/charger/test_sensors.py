@@ -3,7 +3,7 @@
 import math
 
 from firmware.charger import proximity
-from tests.firmware.charger.test_safety_lane import board  # noqa: F401 - the fixture
+from tests.firmware.charger.test_safety_lane import board, board_module  # noqa: F401 - fixtures
 
 
 def ntc_mv(celsius: float) -> float:
@@ -13,10 +13,8 @@ def ntc_mv(celsius: float) -> float:
     return 3300 * ohm / (ohm + 10_000)
 
 
-def test_temperatures(board) -> None:  # noqa: F811
-    import sys
-
-    module = sys.modules["firmware.charger.board"]
+def test_temperatures(board_module) -> None:  # noqa: F811
+    module = board_module
     for celsius in range(-25, 100):
         got = module.ntc_c(round(ntc_mv(celsius)))
         assert got is not None
