@@ -35,10 +35,14 @@ class ChargerManager(Manager):
     """Registers the charger and gives it leases."""
 
     def __init__(self, port: int) -> None:
+        self.arrived = 0.0  # when the newest message to the charger left the broker
         super().__init__(port, device="Charger-1")
         self.number = 0
 
     def _heard(self, client: Any, userdata: Any, got: Any) -> None:
+        if got.topic.endswith("/down"):
+            # The broker hands it to the charger and to us at the same moment.
+            self.arrived = time.monotonic()
         before = len(self.messages)
         super()._heard(client, userdata, got)
         for _, message in self.messages[before:]:
