@@ -71,9 +71,10 @@ def decide(site: Site, event: Event, now_ms: int) -> tuple[Site, list[Command]]:
         case Wished():
             work.wished(event)
         case Forget():
-            work.site = registration.forget(work.site, event.device)
+            work.site, why = registration.forget(work.site, event.device, now_ms)
             work.take_up()
             work.must_share = True
+            work.commands.append(Note("stays" if why else "forgotten", event.device, why))
     return work.done()
 
 
@@ -100,6 +101,8 @@ class _Work:
     def announced(self, topic: str, message: Mapping[str, Any]) -> None:
         self.site, result, words = registration.announce(self.site, topic, message, self.now)
         self.take_up()
+        self.places.clear()
+        self.must_share = True  # it may come back with other phases or another limit
         name = str(message.get("id", ""))
         self.reply(name, message, result, words)
         self.commands.append(
@@ -134,19 +137,42 @@ class _Work:
 
     def configured(self, event: Configured) -> None:
         site = self.site
+        feeders = event.feeders or site.feeders
+        places = site.places if event.places is None else event.places
         self.site = changed(
             site,
             settings=event.settings or site.settings,
-            feeders=event.feeders or site.feeders,
-            places=site.places if event.places is None else event.places,
+            feeders=feeders,
+            places={device: feeder for device, feeder in places.items() if feeder in feeders},
             failsafes=site.failsafes if event.failsafes is None else event.failsafes,
             priorities={**site.priorities, **event.priorities},
         )
         for name, priority in event.priorities.items():
             if name in self.chargers:
                 self.chargers[name] = changed(self.chargers[name], priority=priority)
-        self.places.clear()
+        self.settle()
         self.must_share = True
+
+    def settle(self) -> None:
+        """Put every device where the feeders as they are now have a place for it."""
+        self.places.clear()
+        feeders = self.site.feeders
+        for name, charger in self.chargers.items():
+            feeder = self.site.places.get(name, charger.feeder)
+            feeder = feeder if feeder in feeders else MAIN
+            phases = tuple(p for p in charger.phases if p < feeders[feeder].phases) or (0,)
+            if (feeder, phases) != (charger.feeder, charger.phases):
+                self.chargers[name] = changed(charger, feeder=feeder, phases=phases)
+        for name, meter in self.meters.items():
+            feeder = self.site.places.get(name, meter.feeder)
+            feeder = feeder if feeder in feeders else MAIN
+            if feeder != meter.feeder:
+                self.meters[name] = changed(meter, feeder=feeder)
+        self.houses = {
+            name: house
+            for name, house in self.houses.items()
+            if name in feeders and len(house.current_ma) == feeders[name].phases
+        }
 
     def wished(self, event: Wished) -> None:
         if event.device in self.chargers:

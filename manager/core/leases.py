@@ -28,6 +28,7 @@ from manager.core.site import Charger, Granted, changed
 FOLLOW_MS = (
     6_000  # IEC 61851-1: a car follows its pilot within 5 s; and 1 s for the charger's own loop
 )
+_HIGHEST = 1 << 30  # a lease a second for 34 years
 FIRST_NUMBER_BLOCK = 1_000  # lease numbers are set aside on disk in blocks, not one by one
 
 
@@ -142,7 +143,8 @@ def confirmed(charger: Charger, boot: int, number: int, contactor: bool, now_ms:
     return changed(
         charger,
         granted=tuple(g for g in granted if g.ends_ms > now_ms),
-        number=max(charger.number, number),
+        # A number nobody can outbid was never a manager's; the charger must start again to be led.
+        number=max(charger.number, number) if number < _HIGHEST else charger.number,
         drew_above_ma=_recent_peak(charger) if newer else charger.drew_above_ma,
     )
 

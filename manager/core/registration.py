@@ -153,13 +153,18 @@ def _place(site: Site, name: str) -> str:
     return site.places.get(name, MAIN)
 
 
-def forget(site: Site, name: str) -> Site:
-    """The site without this device. A meter with chargers under it, and a charger that may draw, stay."""
+def forget(site: Site, name: str, now_ms: int) -> tuple[Site, str]:
+    """The site without this device, and "", or why it stays: a meter with chargers under it, or a
+    charger whose lease is not over yet.
+    """
     if name in site.meters and any(c.counter == name for c in site.chargers.values()):
-        return site
+        return site, "chargers hang under it"
+    charger = site.chargers.get(name)
+    if charger is not None and any(g.limit_a and g.ends_ms > now_ms for g in charger.granted):
+        return site, "it may still be charging: take its current away and wait for half a minute"
     meters = {k: v for k, v in site.meters.items() if k != name}
     chargers = {k: v for k, v in site.chargers.items() if k != name}
-    return changed(site, meters=meters, chargers=chargers)
+    return changed(site, meters=meters, chargers=chargers), ""
 
 
 def new_message(

@@ -44,7 +44,7 @@ def _fits(wish: Wish, amps: int, have_a: int, room: Mapping[Key, int]) -> bool:
     held = wish.held_a
     more = (max(amps, held) - max(have_a, held)) * 1000
     if more > 0:
-        for k in wish.rooms:  # noqa: SIM110 - a thousand generators cost milliseconds
+        for k in wish.rooms:  # a thousand generators cost milliseconds
             if room[k] < more:
                 return False
     return True
