@@ -73,7 +73,6 @@ def with_lease(charger: Charger, limit_a: int, now_ms: int, ttl_ms: int) -> tupl
         limit_a=limit_a,
         sent_known=True,
         sent_ms=now_ms,
-        raised_ms=now_ms if limit_a > charger.limit_a else charger.raised_ms,
         until_ms=charger.heard_ms + ttl_ms,
         anchor_ms=charger.heard_ms,
         granted=_pruned((*charger.granted, Granted(charger.boot, number, limit_a, ends)), now_ms),
@@ -145,29 +144,24 @@ def confirmed(charger: Charger, boot: int, number: int, contactor: bool, now_ms:
         granted=tuple(g for g in granted if g.ends_ms > now_ms),
         # A number nobody can outbid was never a manager's; the charger must start again to be led.
         number=max(charger.number, number) if number < _HIGHEST else charger.number,
-        drew_above_ma=_recent_peak(charger) if newer else charger.drew_above_ma,
+        drew_above_ma=0 if newer else charger.drew_above_ma,
+        loads_since=0 if newer else charger.loads_since,
     )
-
-
-def _recent_peak(charger: Charger) -> int:
-    return max(charger.readings[-1].current_ma) if charger.readings and _steady(charger) else 0
-
-
-def _steady(charger: Charger) -> bool:
-    """Whether its meter, late as it is, can only show this car going by the limit it had before."""
-    since = max(charger.raised_ms, charger.contactor_ms)
-    return charger.confirmed_ms - since > METER_LAG_MS + FOLLOW_MS
 
 
 def drop_seen(charger: Charger, drawn_ma: int, now_ms: int) -> Charger:
     """The charger after its own meter showed `drawn_ma` (highest phase).
 
-    If it drew more than its confirmed limit and now no longer does, the car has followed; what was
-    superseded is over. A car that happens to draw little proves nothing: it may still climb to the
-    old limit within its time to follow. Nor does what the meter shows of the time before.
+    If it was seen, after it confirmed its limit, to draw more than that and now no longer does, the
+    car has followed; what was superseded is over. A car that happens to draw little proves nothing:
+    it may still climb to the old limit within its time to follow. Nor does what the meter, late as
+    it is, shows of the time before.
     """
     peak = charger.drew_above_ma
-    if _steady(charger) or now_ms - charger.confirmed_ms > METER_LAG_MS:
+    loads = charger.loads_since + 1
+    # The network may hold a reading back, so time here proves nothing alone: a charger sends one a
+    # second at most, and this many after its confirmation its meter shows nothing older than that.
+    if loads > METER_LAG_LOADS and now_ms - charger.confirmed_ms > METER_LAG_MS:
         peak = max(peak, drawn_ma)
     if charger.confirmed and charger.confirmed == charger.number:
         limit_ma = charger.limit_a * 1000
@@ -180,10 +174,12 @@ def drop_seen(charger: Charger, drawn_ma: int, now_ms: int) -> Charger:
                     if g.boot == charger.boot and g.number >= charger.confirmed
                 ),
                 drew_above_ma=drawn_ma,
+                loads_since=loads,
             )
-    return charger if peak == charger.drew_above_ma else changed(charger, drew_above_ma=peak)
+    return changed(charger, drew_above_ma=peak, loads_since=loads)
 
 
+METER_LAG_LOADS = 3
 METER_LAG_MS = 2_650  # PZEM-004T v3: a step is shown wholly by then
 _SEEN_MA = 300  # the meter's and the car's inaccuracy: a car offered 12 A may draw a little above
 

@@ -177,12 +177,12 @@ class Charger:
     limit_a: int = 0  # of the newest lease
     sent_known: bool = True  # False after a restart: it may have been less than `limit_a`
     sent_ms: int = -1_000_000
-    raised_ms: int = -1_000_000  # when a lease above the one before was last sent
     until_ms: int = -1_000_000  # the newest lease is over by then
     anchor_ms: int = -1_000_000  # arrival of the message the newest lease answers
     confirmed: int = 0  # highest number the charger said it goes by
     confirmed_ms: int = 0
     granted: tuple[Granted, ...] = ()
+    loads_since: int = 0  # readings of its own meter since it last confirmed
     drew_above_ma: int = 0  # most its own meter showed since it was last told more or less
     # Sharing.
     priority: int = 0  # lower is served first
