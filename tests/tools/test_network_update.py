@@ -103,7 +103,12 @@ def test_the_manager_hands_out_an_update(
             done = said("Counter-1", bundle, "--version", "9.9")
             assert done.returncode == 0, done.stderr
             assert "offered" in done.stdout
-            until("it is done", lambda: said("Counter-1").stdout.strip() == "done", 60)
+
+            def how_far() -> Any:
+                return system.post("/api/update", {"device": "Counter-1"})["words"]
+
+            until("it is done", lambda: how_far() == "done", 100)
+            assert said("Counter-1").stdout.strip() == "done"
             assert meter_says("boot") == 2
     finally:
         system.stop()
