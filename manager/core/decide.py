@@ -105,6 +105,14 @@ class _Work:
         self.must_share = True  # it may come back with other phases or another limit
         name = str(message.get("id", ""))
         self.reply(name, message, result, words)
+        charger = self.chargers.get(name)
+        if result == protocol.OK and charger is not None and not charger.meter:
+            above = self.site.above(charger.feeder)
+            if any(
+                m.role in ("grid", "feeder") and m.feeder in above for m in self.meters.values()
+            ):
+                unmeasured = "no meter of its own: it is taken to draw what it is offered"
+                self.commands.append(Note("unmeasured", name, unmeasured))
         self.commands.append(
             Note("announced" if result == protocol.OK else "refused", name, words)
         )

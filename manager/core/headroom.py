@@ -33,6 +33,7 @@ from manager.core.site import (
 
 LAG_SPAN_MS = 1_650  # PZEM-004T v3: shows a step after 1.0 s at the earliest, after 2.65 s wholly; two differ so
 STALE_MS = 10_000  # a charger that has not sent its meter's reading for so long is taken to draw anything it may
+OPEN_MS = 4_000  # so long after a contactor opened, no meter shows its car any more
 NARROW_MA = 250  # cars this steady: take the upper end of the range, the safe one; less than one whole ampere's step
 KEEP_MS = 12_000  # readings older than this explain nothing any more
 HABIT_QUANTILE = 0.99
@@ -89,10 +90,11 @@ def _range_ma(charger: Charger, phase: int, at_ms: int, now_ms: int) -> tuple[in
         return low, high
     high = _ceiling_ma(charger, now_ms)
     if not charger.meter and charger.contactor and now_ms - charger.sent_ms < STALE_MS:
-        # Nobody measures this car. That it draws what it is offered is the trade's assumption; the site check says so.
+        # Nobody measures this car. That it draws what it is offered is the trade's assumption.
         settled = (
             charger.confirmed == charger.number
-            and now_ms - charger.on_ms > FOLLOW_MS >= 0 <= charger.on_ms
+            and charger.on_ms >= 0
+            and now_ms - charger.on_ms > FOLLOW_MS
         )
         return (min(high, charger.limit_a * 1000) if settled else 0), high
     return 0, high

@@ -34,7 +34,7 @@ from shared import protocol
 FOLLOW_MS = 5_000  # what IEC 61851-1 allows a car
 LOOP_MS = 1_000  # what a charger takes at most from lease to pilot
 TTL_MS = 15_000
-DISK_FEEDER = "garage"
+GARAGE = "garage"
 
 
 class BrokenLawError(AssertionError):
@@ -91,9 +91,7 @@ class World:
         self.boards: dict[str, Board] = {}
         feeders = {MAIN: Feeder(MAIN, (limit * 1000,) * phases)}
         if r.random() < 0.3:
-            feeders[DISK_FEEDER] = Feeder(
-                DISK_FEEDER, (r.randint(10, limit) * 1000,) * phases, MAIN
-            )
+            feeders[GARAGE] = Feeder(GARAGE, (r.randint(10, limit) * 1000,) * phases, MAIN)
         places = {}
         spare = min(f.limit_ma[0] for f in feeders.values()) // 1000
         for i in range(count):

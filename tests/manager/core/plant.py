@@ -162,7 +162,7 @@ class Plant:
         self.status(board)
 
     def load(self, board: Board) -> None:
-        if board.reachable:
+        if board.reachable and board.more.get("meter", 1):
             n = board.phases
             self.put(
                 Report(

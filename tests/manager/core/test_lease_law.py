@@ -95,7 +95,7 @@ def over_without_the_time_to_follow(c: Charger, limit_a: int, now: int, ttl: int
 
 
 def over_before_its_life_ends(c: Charger, limit_a: int, now: int, ttl: int) -> Result:
-    return with_lease(changed(c, heard_ms=c.heard_ms), limit_a, now, ttl // 3)
+    return with_lease(c, limit_a, now, ttl // 3)
 
 
 def never_kept(c: Charger, limit_a: int, now: int, ttl: int) -> Result:

@@ -224,3 +224,20 @@ def test_a_silent_charger_is_counted_at_its_worst_until_that_is_over() -> None:
     got.run(15)
     assert got.offers()[0] == 26
     assert reason(got, "c2").startswith("not heard for 2")
+
+
+def test_a_car_nobody_measures_under_a_meter_for_everything_is_told_of_and_does_not_swing() -> (
+    None
+):
+    got = Plant(site(30, update_interval_ms=0), "grid")
+    got.add("c1", more={"meter": 0})
+    assert next(n.kind for n in got.notes if n.device == "c1") == "unmeasured"
+    charging(got, 4, 30)
+    seen = set()
+    for _ in range(60):
+        got.run(1)
+        seen.add(got.offers())
+    assert seen == {(26,)}
+    got.house(9)
+    got.run(30)
+    assert got.offers() == (21,)
