@@ -22,7 +22,7 @@ from manager import broker as brokers
 from shared import protocol
 from tests.firmware.charger.bench import Bench, charger, until
 
-pytestmark = [pytest.mark.board, pytest.mark.broker]
+pytestmark = [pytest.mark.board, pytest.mark.broker, pytest.mark.alone]
 
 # What the network lane is stuck in; "" is a network that is well.
 STUCK = ("", "wifi", "dns", "connect", "tls", "send", "receive")
