@@ -52,7 +52,7 @@ def measure(small: bool) -> list[Row]:
         "ICP 16 A": Account(Icp(LIMIT_A * 1000), LIMIT_A * 1000),
         "breaker C16": Account(Mcb("C", LIMIT_A * 1000), LIMIT_A * 1000),
     }
-    longest = going = over_s = 0
+    longest = going = over_s = before = 0
     energy_ma_s = 0
     for second, ma in enumerate(house):
         at = second * 1000
@@ -88,7 +88,9 @@ def measure(small: bool) -> list[Row]:
             books[name] = book.after(ma, cars, 1000)
         over = ma + cars > LIMIT_A * 1000 and cars > 0
         over_s += over
-        going = going + 1 if over else 0
+        # A further step of the house is a further reading that shows it.
+        going = (1 if ma > before else going + 1) if over else 0
+        before = ma
         longest = max(longest, going)
         drawn = {name: amps * 1000 for name, amps in pilots.items()}
     wide = sum(max(0, LIMIT_A * 1000 - ma) for ma in house)
