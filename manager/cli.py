@@ -6,8 +6,6 @@ import base64
 import json
 import sys
 import time
-import urllib.error
-import urllib.request
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from manager.asking import SITE_FILE, AsJson, Config, Url, address, ask
 from manager.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 # Commands in modules of their own, imported when named: a Raspberry Pi feels every import.
 _OWN = {
     "allocate": "manager.allocate:allocate",
+    "devices": "manager.cli_devices:devices",
     "replay": "manager.replay:replay",
 }
 
@@ -69,15 +69,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Config = Annotated[
-    Path, typer.Option("--config", envvar="IEVCC_CONFIG", help="the site file", dir_okay=False)
-]
-Url = Annotated[
-    str, typer.Option(envvar="IEVCC_URL", help="the running manager, if not as the site file says")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="as JSON")]
-_DEFAULT = Path("site.toml")
-
 
 @app.callback()
 def _main() -> None:
@@ -86,7 +77,7 @@ def _main() -> None:
 
 @app.command()
 def run(
-    config: Config = _DEFAULT,
+    config: Config = SITE_FILE,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="log every event")] = False,
 ) -> None:
     """Run the manager of one site."""
@@ -97,27 +88,27 @@ def run(
 
 @app.command()
 def status(
-    config: Config = _DEFAULT,
+    config: Config = SITE_FILE,
     url: Url = "",
     watch: Annotated[bool, typer.Option("--watch", help="go on showing it")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what the running manager does, and why."""
-    address = _address(config, url)
+    manager = address(config, url)
     if as_json:
-        typer.echo(json.dumps(_ask(f"{address}/api/state")))
+        typer.echo(json.dumps(ask(f"{manager}/api/state")))
         return
     from rich.console import Console
     from rich.live import Live
 
     console = Console()
     if not watch:
-        console.print(_picture(_ask(f"{address}/api/state")))
+        console.print(_picture(ask(f"{manager}/api/state")))
         return
     try:
         with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
             while True:
-                live.update(_picture(_ask(f"{address}/api/state")), refresh=True)
+                live.update(_picture(ask(f"{manager}/api/state")), refresh=True)
                 time.sleep(1)
     except KeyboardInterrupt:
         pass
@@ -130,36 +121,16 @@ def _picture(state: dict[str, Any]) -> RenderableType:
 
 
 @app.command()
-def devices(config: Config = _DEFAULT, url: Url = "", as_json: AsJson = False) -> None:
-    """List the meters and chargers, and what was refused of them."""
-    state = _ask(f"{_address(config, url)}/api/state")
-    rows = [*state["meters"], *state["chargers"]]
-    if as_json:
-        typer.echo(json.dumps(rows))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("device", "kind", "there", "start", "model", "firmware", "refused", box=None)
-    for d in rows:
-        refused = ", ".join(f"{n} {what}" for what, n in sorted(d["refused"].items())) or "none"
-        there = "yes" if d["online"] else "offline"
-        cells = (d["id"], d["kind"], there, str(d["boot"]), d["model"], d["firmware"], refused)
-        table.add_row(*cells)
-    Console().print(table)
-
-
-@app.command()
 def limit(
     amps: Annotated[
         int | None, typer.Argument(min=0, max=200, help="ampere; left out: no limit by hand")
     ] = None,
     charger: Annotated[str, typer.Option(help="this charger only, else the whole site")] = "",
-    config: Config = _DEFAULT,
+    config: Config = SITE_FILE,
     url: Url = "",
 ) -> None:
     """Limit the site or a charger by hand, or take that back."""
-    said = _ask(f"{_address(config, url)}/api/limit", {"charger": charger, "limit_a": amps})
+    said = ask(f"{address(config, url)}/api/limit", {"charger": charger, "limit_a": amps})
     typer.echo(said["words"])
 
 
@@ -167,12 +138,12 @@ def limit(
 def priority(
     charger: Annotated[str, typer.Argument(help="whose")],
     number: Annotated[int, typer.Argument(min=0, max=9, help="0 is served first")],
-    config: Config = _DEFAULT,
+    config: Config = SITE_FILE,
     url: Url = "",
 ) -> None:
     """Say which chargers are served first."""
     body = {"charger": charger, "priority": number}
-    typer.echo(_ask(f"{_address(config, url)}/api/priority", body)["words"])
+    typer.echo(ask(f"{address(config, url)}/api/priority", body)["words"])
 
 
 @app.command()
@@ -182,7 +153,7 @@ def update(
         Path | None, typer.Argument(help="from python -m tools.bundle; left out: how far it is")
     ] = None,
     version: Annotated[str, typer.Option(help="of the firmware in it")] = "",
-    config: Config = _DEFAULT,
+    config: Config = SITE_FILE,
     url: Url = "",
 ) -> None:
     """Give a board new firmware over the network, or say how far that is."""
@@ -193,41 +164,7 @@ def update(
         except OSError as e:
             raise Refusal(f"{bundle}: {e.strerror}") from e
         body |= {"bundle": base64.b64encode(content).decode(), "version": version}
-    typer.echo(_ask(f"{_address(config, url)}/api/update", body)["words"])
-
-
-def _address(config: Path, url: str) -> str:
-    if url:
-        return url.rstrip("/")
-    from manager.site_file import SiteFileError, load
-
-    try:
-        web = load(config).web
-    except SiteFileError as e:
-        raise Refusal(f"{config}: {e}") from e
-    host = "127.0.0.1" if web.host in ("0.0.0.0", "") else web.host  # noqa: S104
-    return f"http://{host}:{web.port}"
-
-
-def _ask(url: str, body: dict[str, Any] | None = None) -> Any:
-    """The running manager's answer; Refusal with its own words, or that it does not answer."""
-    request = urllib.request.Request(url)  # noqa: S310 - the address is the user's own
-    if body is not None:
-        request.data = json.dumps(body).encode()
-        request.add_header("Content-Type", "application/json")
-    try:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
-            return json.load(answer)
-    except urllib.error.HTTPError as e:
-        try:
-            words = json.load(e)["words"]
-        except (ValueError, KeyError, TypeError):
-            words = str(e)
-        raise Refusal(words) from e
-    except (OSError, ValueError) as e:
-        raise Refusal(
-            f"no manager answers at {url}: start one with `ievcc run`, or give --config or --url"
-        ) from e
+    typer.echo(ask(f"{address(config, url)}/api/update", body)["words"])
 
 
 def main() -> None:

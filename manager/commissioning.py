@@ -14,7 +14,8 @@ from typing import Annotated, Any
 
 import typer
 
-from manager.cli import _DEFAULT, Config, Url, _address, _ask
+from manager import asking
+from manager.asking import SITE_FILE, Config, Url
 
 STEP_A = (6, 10, 16, 20, 25, 32)
 SETTLE_S = 8.0  # a car follows within 5 s, a PZEM shows it after 2.7 s
@@ -177,14 +178,14 @@ def commission(
     charger: Annotated[
         list[str] | None, typer.Argument(help="which; left out: every charger")
     ] = None,
-    config: Config = _DEFAULT,
+    config: Config = SITE_FILE,
     url: Url = "",
 ) -> None:
     """Step each charging charger; compare its offer, its own meter and the main meter."""
-    address = _address(config, url)
+    manager = asking.address(config, url)
 
     def ask(path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        answer: dict[str, Any] = _ask(address + path, body)
+        answer: dict[str, Any] = asking.ask(manager + path, body)
         return answer
 
     if not Commissioning(ask, typer.echo).run(charger or []):

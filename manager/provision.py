@@ -1,4 +1,4 @@
-"""`ievcc provision PORT`: make a board on a USB port a device of this site, with a key of its own.
+"""`ievcc devices provision PORT`: make a board on a USB port a device of this site, with a key of its own.
 
 The key is made here, goes onto the board and into the site file, and is never printed. What the
 board had set before stays, unless it is set anew.
@@ -11,7 +11,6 @@ import os
 import secrets
 import shutil
 import subprocess
-import sys
 import sysconfig
 import tempfile
 from pathlib import Path
@@ -19,6 +18,8 @@ from typing import Annotated, Any
 
 import typer
 
+from manager.asking import SITE_FILE, Config
+from manager.refusal import Refusal
 from manager.site_file import SiteFile, SiteFileError, load, parse
 from shared.protocol import is_device_name
 
@@ -158,7 +159,7 @@ def provision(
     name: Annotated[str, typer.Option("--id", help="what the device will be called")],
     counter: Annotated[str, typer.Option(help="the meter a charger hangs under")] = "",
     broker: Annotated[str, typer.Option(help="the broker's address as the board sees it")] = "",
-    config: Annotated[Path, typer.Option(help="the site file")] = Path("site.toml"),
+    config: Config = SITE_FILE,
     more: Annotated[
         list[str] | None, typer.Option("--set", help="another setting, name=value")
     ] = None,
@@ -167,6 +168,5 @@ def provision(
     try:
         make_device(port, name, counter, broker, config, pairs(more or []))
     except (ProvisionError, SiteFileError, OSError) as e:
-        print(f"ievcc provision: {e}", file=sys.stderr)
-        raise SystemExit(1) from None
+        raise Refusal(str(e)) from e
     typer.echo(f"{name} is a device of this site now, and its board is restarting")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from manager.cli import _ask
+from manager.asking import ask
 from manager.commissioning import Commissioning
 from tests.live.garage import Garage
 from tests.live.running import until
@@ -22,7 +22,7 @@ def test_a_charger_is_stepped_and_all_agree(
         until("the car charges", lambda: garage.cables["Charger-1"].drawn_ma > 6000, 30)
         said: list[str] = []
         run = Commissioning(
-            lambda path, body=None: _ask(garage.url + path, body), said.append, settle_s=4
+            lambda path, body=None: ask(garage.url + path, body), said.append, settle_s=4
         )
         assert run.run(["Charger-1"]), said
         assert "  offer, own meter and main meter agree" in said

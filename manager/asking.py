@@ -1,0 +1,57 @@
+"""How the commands reach the manager that runs: its address from the site file, its answers in words."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from manager.refusal import Refusal
+
+SITE_FILE = Path("site.toml")
+Config = Annotated[
+    Path, typer.Option("--config", envvar="IEVCC_CONFIG", help="the site file", dir_okay=False)
+]
+Url = Annotated[
+    str, typer.Option(envvar="IEVCC_URL", help="the running manager, if not as the site file says")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="as JSON")]
+
+
+def address(config: Path, url: str) -> str:
+    """Where the manager of this site answers. Refusal if the site file cannot be read."""
+    if url:
+        return url.rstrip("/")
+    from manager.site_file import SiteFileError, load  # noqa: PLC0415 - slow on a Raspberry Pi
+
+    try:
+        web = load(config).web
+    except SiteFileError as e:
+        raise Refusal(f"{config}: {e}") from e
+    host = "127.0.0.1" if web.host in ("0.0.0.0", "") else web.host  # noqa: S104
+    return f"http://{host}:{web.port}"
+
+
+def ask(url: str, body: dict[str, Any] | None = None) -> Any:
+    """The running manager's answer; Refusal with its own words, or that it does not answer."""
+    request = urllib.request.Request(url)  # noqa: S310 - the address is the user's own
+    if body is not None:
+        request.data = json.dumps(body).encode()
+        request.add_header("Content-Type", "application/json")
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+            return json.load(answer)
+    except urllib.error.HTTPError as e:
+        try:
+            words = json.load(e)["words"]
+        except (ValueError, KeyError, TypeError):
+            words = str(e)
+        raise Refusal(words) from e
+    except (OSError, ValueError) as e:
+        raise Refusal(
+            f"no manager answers at {url}: start one with `ievcc run`, or give --config or --url"
+        ) from e
