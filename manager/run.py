@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -131,6 +131,10 @@ class Manager:
         self.outbox: Outbox | None = None  # where a fog is to hear of everything
         self.cards: Callable[[str], tuple[str, str]] | None = None  # number -> verdict, user
         self.watch: Watch | None = None  # of the breaker on the main cable
+        self.adapters: dict[str, Callable[[Mapping[str, Any]], None]] = {}  # not on MQTT
+        self.alongside: list[Callable[[], Coroutine[Any, Any, None]]] = []  # while it runs
+        self.listeners: list[Callable[[str, Mapping[str, Any]], None]] = []  # of what was taken
+        self.ceilings: dict[str, dict[str, int]] = {}  # who says so -> charger -> A
         self.peers: dict[str, Peer] = {}
         self.refused: Counter[str] = Counter()
         self.taken = 0  # messages
@@ -165,6 +169,8 @@ class Manager:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.link.run())
                 group.create_task(self._tick())
+                for service in self.alongside:
+                    group.create_task(service())
         finally:
             self._keep_site()
 
@@ -220,6 +226,10 @@ class Manager:
             self._send(send.device, send.message)
 
     def _send(self, device: str, message: Mapping[str, Any]) -> None:
+        adapter = self.adapters.get(device)
+        if adapter is not None:
+            self._loop.call_soon(adapter, message)
+            return
         topic = f"{self.root}{device}/down"
         try:
             self.link.publish(topic, self._peer(device).sender.seal(topic, dict(message)))
@@ -293,6 +303,8 @@ class Manager:
         settings = self._file.settings
         limits: dict[str, int] = self.by_hand.get("limits", {})
         whole = [Window(0, 7 * 1440, a, scope) for scope, a in limits.items() if scope]
+        for ceiling in self.ceilings.values():
+            whole += [Window(0, 7 * 1440, a, charger) for charger, a in ceiling.items()]
         main = self._file.feeders[MAIN]
         if "" in limits:
             least = tuple(min(ma, limits[""] * 1000) for ma in main.limit_ma)
@@ -354,8 +366,7 @@ class Manager:
             self._refuse(who, "code", "Invalid Message: message code", rows, protocol.BAD_CODE)
             return
         if self._admitted(device, arrival, message, rows):
-            self.apply(Announced(topic, message))
-            self._forward(device, message, rows)
+            self._take(device, message, rows, topic)
 
     def _reported(self, device: str, arrival: Arrival, rows: list[Row]) -> None:
         try:
@@ -364,9 +375,31 @@ class Manager:
             answer = protocol.BAD_CODE if e.what == "code" else protocol.BAD_MESSAGE
             self._refuse(device, e.what, str(e), rows, answer)
             return
-        if not self._admitted(device, arrival, message, rows):
+        if self._admitted(device, arrival, message, rows):
+            self._take(device, message, rows)
+
+    def heard(self, device: str, message: Mapping[str, Any], topic: str = "") -> None:
+        """A message of a device that is here by an adapter; `topic` for an announcement."""
+        rows: list[Row] = []
+        self.taken += 1
+        self._take(device, message, rows, topic)
+        self.store.write(rows)
+
+    def ceiling(self, whose: str, limits: Mapping[str, int]) -> None:
+        """Limit chargers to so many A each on somebody's behalf; it can only lower."""
+        if self.ceilings.get(whose, {}) != limits:
+            self.ceilings[whose] = dict(limits)
+            self.apply(self._configured())
+
+    def _take(
+        self, device: str, message: Mapping[str, Any], rows: list[Row], topic: str = ""
+    ) -> None:
+        self.apply(Announced(topic, message) if topic else Report(device, message))
+        for listener in self.listeners:
+            listener(device, message)
+        if topic:
+            self._forward(device, message, rows)
             return
-        self.apply(Report(device, message))
         if message["code"] == protocol.UPDATE_STATUS:
             self._hand_out(device, message)
         rows.extend(self._reading(device, message))
@@ -403,6 +436,10 @@ class Manager:
         self, device: str, arrival: Arrival, message: dict[str, Any], rows: list[Row]
     ) -> bool:
         """Whether the message is new, unaltered, and of the one board that bears the name."""
+        if device in self.adapters:
+            words = f"{device} is no board of ours: it speaks another protocol"
+            self._refuse(device, "stranger", words, rows)
+            return False
         if device not in self.keys and not self.open_door:
             words = f"{device} is not on the list of devices: add it with its key to the site file"
             self._refuse(device, "stranger", words, rows, protocol.REFUSED)
