@@ -65,6 +65,7 @@ class Clock:
     def __init__(self, zone: tzinfo | None = None) -> None:
         """`zone` of the site; None for this system's."""
         self._zone = zone
+        self.timezone = str(getattr(zone, "key", ""))  # its name; "": this system's
 
     def now_ms(self) -> int:
         """Milliseconds since this system started; the same for a manager started again on it."""

@@ -50,8 +50,10 @@ def state(manager: Manager) -> dict[str, Any]:
     return {
         "at_ms": manager.clock.utc_ms(),
         "name": site.settings.name,
+        "timezone": manager.clock.timezone,
         "policy": site.settings.policy,
         "update_interval_ms": site.settings.update_interval_ms,
+        "by_hand_a": manager.by_hand.get("limits", {}).get(""),
         "uptime_s": (now_ms - manager.started_ms) // 1000,
         "boot": manager.boot,
         "broker": {
@@ -62,11 +64,17 @@ def state(manager: Manager) -> dict[str, Any]:
         "store": manager.store.trouble or "ok",
         "taken": manager.taken,
         "refused": dict(manager.refused),
+        "solar_w": _solar_w(site),
         "feeders": [_feeder(site, name) for name in site.feeders],
         "meters": [_meter(m, now_ms, manager) for m in site.meters.values()],
         "chargers": [_charger(c, now_ms, manager) for c in site.chargers.values()],
         "events": [_event(e) for e in list(manager.events)[::-1][:30]],
     }
+
+
+def _solar_w(site: Site) -> int | None:
+    powers = [sum(m.power_w) for m in site.meters.values() if m.role == "solar" and m.power_w]
+    return sum(abs(w) for w in powers) if powers else None
 
 
 def _event(event: dict[str, Any]) -> dict[str, Any]:
@@ -108,6 +116,7 @@ def _meter(meter: Meter, now_ms: int, manager: Manager) -> dict[str, Any]:
         "model": meter.model,
         "firmware": meter.firmware,
         "current_a": [ma / 1000 for ma in newest.current_ma] if newest else [],
+        "power_w": sum(meter.power_w) if meter.power_w else None,
         "age_ms": age_ms,
         "age_words": "no reading yet" if age_ms is None else f"{age_ms / 1000:.1f} s ago",
         "boot": meter.boot,
@@ -140,9 +149,11 @@ def _charger(charger: Charger, now_ms: int, manager: Manager) -> dict[str, Any]:
         "drawn_a": drawn_ma(charger) / 1000,
         "current_a": [ma / 1000 for ma in newest.current_ma] if newest else [],
         "session_wh": charger.session_wh,
+        "user": charger.wants.user,
         "lease": charger.number,
         "lease_left_ms": max(0, charger.until_ms - now_ms),
         "priority": charger.priority,
+        "by_hand_a": manager.by_hand.get("limits", {}).get(charger.id),
         "reason": charger.reason.plain(),
         "model": charger.model,
         "firmware": charger.firmware,

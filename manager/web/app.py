@@ -1,38 +1,26 @@
-"""The local page and its JSON: state now, the last hour, and both live as server-sent events."""
+"""The local page and the HTTP API of a running manager, served by uvicorn."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import json
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from importlib import resources, util
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from manager.refusal import Refusal
 from manager.run import Manager
-from manager.view import state
-
-LIVE_S = 0.5  # the shortest time between two events of the live stream; the longest is twice that
-
-_HEADERS = {
-    "Cache-Control": "no-cache",
-    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
+from manager.web import api, described, devices, now
 
 
 class WebError(Refusal):
@@ -62,89 +50,28 @@ def assets() -> dict[str, tuple[bytes, str]]:
     }
 
 
+def operations(manager: Manager, ending: asyncio.Event) -> list[api.Operation]:
+    """Everything the API can be asked, module by module."""
+    table = [*now.operations(manager, ending), *devices.operations(manager)]
+    return [*table, *described.operations(table)]
+
+
 def app(manager: Manager, ending: asyncio.Event) -> Starlette:
     """The page of one running manager; its live streams end when `ending` is set."""
     files = assets()
 
     async def asset(request: Request) -> Response:
         content, kind = files[request.url.path]
-        return Response(content, media_type=kind, headers=_HEADERS)
-
-    async def now(_: Request) -> Response:
-        return JSONResponse(state(manager), headers=_HEADERS)
-
-    async def history(_: Request) -> Response:
-        return JSONResponse({"points": list(manager.history.points)}, headers=_HEADERS)
-
-    async def live(_: Request) -> Response:
-        return StreamingResponse(
-            _events(manager, ending), media_type="text/event-stream", headers=_HEADERS
-        )
-
-    async def limit(request: Request) -> Response:
-        body = await _body(request)
-        return _said(manager.limit_by_hand(str(body.get("charger", "")), body.get("limit_a")))
-
-    async def priority(request: Request) -> Response:
-        body = await _body(request)
-        return _said(manager.set_priority(str(body.get("charger", "")), body.get("priority")))
-
-    async def update(request: Request) -> Response:
-        body = await _body(request)
-        device = str(body.get("device", ""))
-        if "bundle" not in body:
-            return _said(manager.updates.said(device) or f"no update was offered to {device}")
-        try:
-            bundle = base64.b64decode(str(body["bundle"]), validate=True)
-        except ValueError as e:
-            raise Refusal("the bundle is not base64") from e
-        return _said(manager.offer_update(device, bundle, str(body.get("version", ""))))
+        return Response(content, media_type=kind, headers=api.HEADERS)
 
     return Starlette(
-        exception_handlers={Refusal: _refused},
+        exception_handlers={Refusal: api.refused, HTTPException: api.not_so},
         routes=[
             *(Route(path, asset) for path in files),
-            Route("/api/state", now),
-            Route("/api/history", history),
-            Route("/api/live", live),
-            Route("/api/limit", limit, methods=["POST"]),
-            Route("/api/priority", priority, methods=["POST"]),
-            Route("/api/update", update, methods=["POST"]),
+            *api.routes(operations(manager, ending)),
         ],
         middleware=[Middleware(GZipMiddleware, minimum_size=1000)],
     )
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    # A form of another site's page can be sent here by the user's own browser, JSON cannot.
-    if request.headers.get("content-type", "").partition(";")[0] != "application/json":
-        raise Refusal("send application/json")
-    try:
-        body = json.loads(await request.body())
-    except ValueError as e:
-        raise Refusal("that is not JSON") from e
-    if not isinstance(body, dict):
-        raise Refusal("send a JSON object")
-    return body
-
-
-def _said(words: str) -> Response:
-    return JSONResponse({"words": words}, headers=_HEADERS)
-
-
-async def _refused(_: Request, e: Exception) -> Response:
-    return JSONResponse({"words": str(e)}, status_code=400, headers=_HEADERS)
-
-
-async def _events(manager: Manager, ending: asyncio.Event) -> AsyncIterator[str]:
-    while not ending.is_set():
-        points = manager.history.points
-        point = points[-1] if points else None
-        yield f"data: {json.dumps({'state': state(manager), 'point': point})}\n\n"
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ending.wait(), LIVE_S)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(manager.news(), LIVE_S)
 
 
 class _Server(uvicorn.Server):

@@ -1,4 +1,4 @@
-// The page of one site: the newest state over server-sent events, the past from /api/history.
+// The page of one site: the newest state over server-sent events, the last hour from /api/recent.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
@@ -157,7 +157,7 @@ function live(yes, words) {
 }
 
 async function start() {
-  const past = await fetch("/api/history");
+  const past = await fetch("/api/recent");
   points = (await past.json()).points;
   draw();
   const stream = new EventSource("/api/live");

@@ -77,7 +77,7 @@ def test_live_stream(running: Running) -> None:
 
 
 def test_history_has_a_point_a_second(running: Running) -> None:
-    with urllib.request.urlopen(f"{running.url}/api/history", timeout=5) as answer:
+    with urllib.request.urlopen(f"{running.url}/api/recent", timeout=5) as answer:
         points = json.load(answer)["points"]
     gaps = [b["t"] - a["t"] for a, b in itertools.pairwise(points)]
     assert all(0.9 < gap < 3 for gap in gaps)
