@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo
 
 from manager.core.tariffs import Line, Quarter, Tariff, price, tariff_at, vat
 
+Spots = Mapping[str, Mapping[int, int]]  # area -> second -> day-ahead price, see tariffs
+
 
 class BillError(ValueError):
     """Something that cannot be billed; says what to mend."""
@@ -101,11 +103,29 @@ def month_of(moment_s: int, timezone: str) -> str:
     return f"{datetime.fromtimestamp(moment_s, ZoneInfo(timezone)):%Y-%m}"
 
 
+def priced(s: Charged, tariffs: Sequence[Tariff], spot_u: Spots) -> tuple[Item, str]:
+    """The session as it will stand on a bill, and the currency. TariffError without a price."""
+    tariff = tariff_at(tariffs, s.start_s)
+    spot = spot_u.get(tariff.spot.area, {}) if tariff.spot else {}
+    lines = price(tariff, s.quarters, spot)
+    item = Item(
+        s.charger,
+        s.session,
+        s.start_s,
+        s.end_s,
+        s.energy_wh,
+        tariff.name,
+        tariff.vat_permille,
+        lines,
+    )
+    return item, tariff.currency
+
+
 def make_bills(
     month: str,
     sessions: Iterable[Charged],
     tariffs: Sequence[Tariff],
-    spot_u: Mapping[int, int],
+    spot_u: Spots,
     timezone: str,
     first_number: int,
 ) -> tuple[Bill, ...]:
@@ -123,21 +143,9 @@ def make_bills(
         if (s.charger, s.session) in seen:
             raise BillError(f"{s.label} is given twice")
         seen.add((s.charger, s.session))
-        tariff = tariff_at(tariffs, s.start_s)
-        lines = price(tariff, s.quarters, spot_u)
-        by_user.setdefault(s.user, []).append(
-            Item(
-                s.charger,
-                s.session,
-                s.start_s,
-                s.end_s,
-                s.energy_wh,
-                tariff.name,
-                tariff.vat_permille,
-                lines,
-            )
-        )
-        currencies.setdefault(s.user, set()).add(tariff.currency)
+        item, currency = priced(s, tariffs, spot_u)
+        by_user.setdefault(s.user, []).append(item)
+        currencies.setdefault(s.user, set()).add(currency)
     bills = []
     for n, (user, items) in enumerate(sorted(by_user.items()), first_number):
         if len(currencies[user]) > 1:

@@ -30,20 +30,26 @@ class User:
     name: str
     active: bool = True
     max_a: int | None = None
-    priority: int = 0
+    priority: int | None = None  # 0 is served first; None: as the charger's
     windows: tuple[Window, ...] = ()
     quota_wh: int | None = None  # a month
     chargers: frozenset[str] = frozenset()
+    owns: frozenset[str] = frozenset()  # what charges there without a card is this user's
+    payer: str = ""  # who gets the bill, "": the user
+    email: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """`mark` stands for the number. `last_count`: an NTAG 424 DNA card's counter; only rises."""
+    """`mark` stands for the number; `label` is what is written on it, a vehicle's plate say;
+    `purpose` is private or business.
+    """
 
     mark: str
     user: str
     active: bool = True
-    last_count: int | None = None  # None: a card known by its number alone
+    label: str = ""
+    purpose: str = "private"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ class Verdict:
     why: str
     user: str = ""
     max_a: int = 0
-    priority: int = 0
+    priority: int | None = None
 
 
 def card_mark(secret: bytes, number: bytes) -> str:
@@ -78,10 +84,17 @@ def judge(
     if card is None:
         return Verdict("unknown", "this card is not registered")
     user = users.get(card.user)
-    if user is None or not card.active or not user.active:
+    if user is None or not card.active:
         return Verdict("refused", "this card is blocked")
     if busy_with and busy_with != user.id:
         return Verdict("busy", "somebody else is charging here", user.id)
+    return allowed(user, charger, minute, used_wh)
+
+
+def allowed(user: User, charger: str, minute: int, used_wh: int) -> Verdict:
+    """What this user may have there now; asked again while the session lasts."""
+    if not user.active:
+        return Verdict("refused", "this user is blocked", user.id)
     if user.chargers and charger not in user.chargers:
         return Verdict("refused", "not at this charger", user.id)
     max_a = 80 if user.max_a is None else user.max_a

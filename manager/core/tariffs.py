@@ -51,6 +51,7 @@ class Spot:
 
     factor_permille: int = 1000
     add_u: int = 0
+    area: str = "PT"
 
 
 @dataclass(frozen=True, slots=True)
