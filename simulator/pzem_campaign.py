@@ -17,6 +17,8 @@ from firmware.common.ticks import ticks_ms
 from firmware.energy_meter.meter import Reader
 from simulator.pzem_slave import FAULTS, Exchange, LineThread, Pzem
 
+_IN_TIME_S = 0.2  # of the 250 ms for which the reader waits
+_LATE_S = 1.0  # after which the driver takes it that no answer will come any more
 SETTINGS = {"phases": 1, "poll_ms": 1}
 ALL_FAULTS = dict.fromkeys(FAULTS, 0.02)
 
@@ -49,7 +51,9 @@ class Result:
     """What came of it. `slowest`: most polls between a fault's end and the next good reading."""
 
     asked: int = 0
-    right_answers: int = 0
+    right_answers: int = 0  # the slave's, whole and in time
+    late_here: int = 0  # right ones too, but this computer was busy and they came too late
+    held_up: int = 0  # polls that do not count, for this computer was far too busy
     taken: int = 0  # of the right answers
     wrong: list[str] = field(default_factory=list)
     faults: dict[str, int] = field(default_factory=dict)
@@ -68,6 +72,8 @@ class Bench:
         self.result = Result()
         self._missed = 0
         self._before = 0
+        self._asked_at = 0.0
+        self._stalled_until = 0.0
         self._new_values()
 
     def _new_values(self, _: Exchange | None = None) -> None:
@@ -80,23 +86,34 @@ class Bench:
     def asking(self) -> None:
         """A question is about to be put."""
         self._before = len(self.line.log)
+        self._asked_at = time.monotonic()
 
     def got(self, seen: Sequence[int] | None) -> None:
         """Its answer: the first five registers as the master has them, None if it has none."""
         said = list(self.line.log)[self._before :]
         result = self.result
+        now = time.monotonic()
+        if not said:
+            # This computer let the slave sleep through a question: for as long as it may still
+            # answer old ones, what comes is later than a PZEM ever is.
+            self._stalled_until = now + 2 * _LATE_S
+        if now < self._stalled_until:
+            result.held_up += 1
+            return
         result.asked += 1
-        fault = said[-1].fault if said else ""
+        fault = said[-1].fault
         result.faults[fault] = result.faults.get(fault, 0) + 1
-        right = bool(said) and said[-1].right
+        in_time = 0 < said[-1].done < self._asked_at + _IN_TIME_S
+        right = in_time and said[-1].right
+        result.late_here += said[-1].right and not in_time
         result.right_answers += right
         if seen is not None:
             # The registers as they were for this very question, and no other.
-            if not said or list(seen) != said[-1].registers[:5]:
+            if list(seen) != said[-1].registers[:5]:
                 result.wrong.append(f"{fault}: {seen} for {said}")
             result.taken += right
             self._missed = 0
-        elif fault in {"", "split", "echo", "noise"}:
+        elif in_time and fault in {"", "split", "echo", "noise"}:
             self._missed += 1
             result.slowest = max(result.slowest, self._missed)
 

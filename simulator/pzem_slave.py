@@ -232,7 +232,7 @@ class Pzem:
 @dataclass
 class Exchange:
     """One request and what was made of it. `right`: a good answer to it went out whole and in
-    time."""
+    time, as far as this computer kept time: `done` is when its last byte went, 0 before."""
 
     at: float
     request: bytes
@@ -240,6 +240,7 @@ class Exchange:
     fault: str
     right: bool
     registers: list[int] = field(default_factory=list)
+    done: float = 0.0
 
 
 class Line:
@@ -380,16 +381,10 @@ class Line:
         delay, parts, right = self._spoil(fault, frame, answer)
         if request.function_code == 0x41:
             delay += _CALIBRATION_S
-        self.log.append(
-            Exchange(
-                time.monotonic(),
-                frame,
-                b"".join(parts),
-                fault,
-                right and len(answers) == 1,
-                registers,
-            )
-        )
+        whole = b"".join(parts)
+        right = right and len(answers) == 1
+        exchange = Exchange(time.monotonic(), frame, whole, fault, right, registers)
+        self.log.append(exchange)
         if self.paced:
             await asyncio.sleep(self.think_s + delay)
         elif delay:
@@ -398,9 +393,10 @@ class Line:
             if k:
                 await asyncio.sleep(0.06)
             await self._send(part)
+        exchange.done = time.monotonic()
         self._previous = answer
         if self.heard is not None:
-            self.heard(self.log[-1])
+            self.heard(exchange)
 
     @staticmethod
     def _registers(answer: bytes) -> list[int]:

@@ -43,8 +43,7 @@ class OwnMeter:
             if self._bus.quiet(ticks):
                 if self._turn == 0:
                     self._started = now_ms
-                self._asking = True
-                self._pzems[self._turn].ask(ticks)
+                self._asking = self._pzems[self._turn].ask(ticks)
             return
         try:
             reading = self._pzems[self._turn].answer(ticks)

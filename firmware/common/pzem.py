@@ -113,29 +113,34 @@ class Pzem:
         self._late: "list[int | None]" = [None] * len(_COUNTS)  # an answer may come until then
         self._freq_dhz = 500
 
-    def ask(self, now_ms: int) -> None:
-        """Ask for a reading; the bus must be `quiet` and not `waiting`."""
+    def ask(self, now_ms: int) -> bool:
+        """Ask for a reading; the bus must be `quiet` and not `waiting`. False: not asked, for the
+        answers to all questions of the last second are still owed."""
         if self.address == GENERAL:
             body = bytes((GENERAL, READ_HOLDING, 0, _ADDRESS_REGISTER, 0, 1))
             self.bus.ask(body, bytes((GENERAL, READ_HOLDING, 2)), 7, now_ms)
-            return
-        self._turn = self._next(now_ms)
-        count = _COUNTS[self._turn]
+            return True
+        turn = self._next(now_ms)
+        if turn < 0:
+            return False
+        self._turn = turn
+        count = _COUNTS[turn]
         head = bytes((self.address, READ_INPUT, 2 * count))
         self.bus.ask(
             bytes((self.address, READ_INPUT, 0, 0, 0, count)), head, 5 + 2 * count, now_ms
         )
+        return True
 
     def _next(self, now_ms: int) -> int:
-        """Which count to ask for: not one whose answer may still be on its way, if there is
-        another; else the one that has been on its way for longest."""
-        for k in range(1, len(_COUNTS) + 1):
+        """Which count to ask for: not one whose answer may still be on its way, nor the last
+        one's again, for a device may repeat itself; -1 if there is none."""
+        for k in range(1, len(_COUNTS)):
             turn = (self._turn + k) % len(_COUNTS)
             late = self._late[turn]
             if late is None or ticks_diff(now_ms, late) >= 0:
                 self._late[turn] = None
                 return turn
-        return (self._turn + 1) % len(_COUNTS)
+        return -1
 
     def answer(self, now_ms: int) -> Reading | None:
         """The reading, ModbusError if there will be none; None while it is still to come, and once
@@ -143,8 +148,9 @@ class Pzem:
         try:
             whole = self.bus.answer(now_ms)
         except ModbusError as e:
-            if e.what in ("silence", "cut"):
-                self._late[self._turn] = ticks_add(self.bus.asked, _LATE_MS)
+            # Whatever came instead, garbage or a refusal, may have been the late answer to an
+            # earlier question: this one's own may still be on its way.
+            self._late[self._turn] = ticks_add(self.bus.asked, _LATE_MS)
             raise
         if whole is None:
             return None

@@ -65,9 +65,11 @@ class Reader:
             phase = self.phases[self._turn]
             due = phase.asked is None or ticks_diff(now_ms, phase.asked) >= self._poll_ms
             if due and self.bus.quiet(now_ms):
-                self._asking = phase
                 phase.asked = now_ms
-                phase.pzem.ask(now_ms)
+                if phase.pzem.ask(now_ms):
+                    self._asking = phase
+                else:
+                    self._turn = (self._turn + 1) % len(self.phases)
             return False
         try:
             reading = phase.pzem.answer(now_ms)

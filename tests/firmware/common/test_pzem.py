@@ -140,6 +140,29 @@ def test_a_question_that_was_not_answered_is_not_put_again_for_a_second():
     assert asked == [9, 8, 7, 10, 8, 7, 10, 9, 8]
 
 
+def test_garbage_and_refusals_may_be_late_answers_so_the_question_stays_open():
+    wire = Wire()
+    pzem = Pzem(Bus(wire, 250), 1)
+    asked = []
+    for at in (0, 260, 340, 420, 500, 1020):
+        wire.sent = b""
+        if not pzem.ask(at):
+            asked.append(0)
+            continue
+        asked.append(wire.sent[5])
+        # The late answer to another question, as long as this one's own; then refusals.
+        other = frame(registers([2300, 1000, 0, 2300, 0, 1, 0, 500, 100, 0]))
+        wire.waiting = other if at == 0 else frame(b"\x01\x84\x04")
+        try:
+            while pzem.answer(at + 250 if at == 0 else at + 60) is None:
+                pass
+            raise AssertionError("taken")
+        except ModbusError as e:
+            assert e.what == ("crc" if at == 0 else "exception")
+    # 9, 8, 7 and 10 registers are owed; before the first second is over there is no more to ask.
+    assert asked == [9, 8, 7, 10, 0, 9]
+
+
 def test_a_device_at_an_unknown_address_is_asked_for_it_first():
     wire = Wire()
     bus = Bus(wire)
