@@ -1,0 +1,59 @@
+"""What people set and ask for, taken into the site."""
+
+from __future__ import annotations
+
+from manager.core.events import Configured, Wished
+from manager.core.site import MAIN, Wants, changed
+from manager.core.work import Work
+
+
+def configured(work: Work, event: Configured) -> None:
+    """New settings and limits, all at once."""
+    site = work.site
+    feeders = event.feeders or site.feeders
+    places = site.places if event.places is None else event.places
+    work.site = changed(
+        site,
+        settings=event.settings or site.settings,
+        feeders=feeders,
+        places={device: feeder for device, feeder in places.items() if feeder in feeders},
+        failsafes=site.failsafes if event.failsafes is None else event.failsafes,
+        priorities={**site.priorities, **event.priorities},
+    )
+    for name, priority in event.priorities.items():
+        if name in work.chargers:
+            work.chargers[name] = changed(work.chargers[name], priority=priority)
+    settle(work)
+    work.must_share = True
+
+
+def settle(work: Work) -> None:
+    """Put every device where the feeders as they are now have a place for it."""
+    work.places.clear()
+    feeders = work.site.feeders
+    for name, charger in work.chargers.items():
+        feeder = work.site.places.get(name, charger.feeder)
+        feeder = feeder if feeder in feeders else MAIN
+        phases = tuple(p for p in charger.phases if p < feeders[feeder].phases) or (0,)
+        if (feeder, phases) != (charger.feeder, charger.phases):
+            work.chargers[name] = changed(charger, feeder=feeder, phases=phases)
+    for name, meter in work.meters.items():
+        feeder = work.site.places.get(name, meter.feeder)
+        feeder = feeder if feeder in feeders else MAIN
+        if feeder != meter.feeder:
+            work.meters[name] = changed(meter, feeder=feeder)
+    work.houses = {
+        name: house
+        for name, house in work.houses.items()
+        if name in feeders and len(house.current_ma) == feeders[name].phases
+    }
+
+
+def wished(work: Work, event: Wished) -> None:
+    """A wish for one charger, or none any more."""
+    if event.device in work.chargers:
+        charger = work.chargers[event.device]
+        work.chargers[event.device] = changed(
+            charger, wants=event.wants or Wants(), asleep=False, idle_ms=-1
+        )
+        work.must_share = True

@@ -1,0 +1,233 @@
+"""What devices say, taken into the site: announcements, readings, states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from manager.core import headroom, laxity, leases, registration
+from manager.core.commands import Note, Send
+from manager.core.site import Charger, Habits, Meter, Reading, changed
+from manager.core.work import Work, plugged, ready, usable_a
+from shared import protocol
+
+GIVE_BACK_MA = (
+    1_500  # drawing less than offered by this much gives the difference to others, in time
+)
+
+
+def announced(work: Work, topic: str, message: Mapping[str, Any]) -> None:
+    """A device presents itself; it is told what became of it."""
+    work.site, result, words = registration.announce(work.site, topic, message, work.now)
+    work.take_up()
+    work.places.clear()
+    work.must_share = True  # it may come back with other phases or another limit
+    name = str(message.get("id", ""))
+    reply(work, name, message, result, words)
+    charger = work.chargers.get(name)
+    if result == protocol.OK and charger is not None and not charger.meter:
+        above = work.site.above(charger.feeder)
+        if any(m.role in ("grid", "feeder") and m.feeder in above for m in work.meters.values()):
+            unmeasured = "no meter of its own: it is taken to draw what it is offered"
+            work.commands.append(Note("unmeasured", name, unmeasured))
+    work.commands.append(Note("announced" if result == protocol.OK else "refused", name, words))
+
+
+def reply(work: Work, device: str, message: Mapping[str, Any], result: int, words: str) -> None:
+    """Answer one message of a device: a result code of the wire and words."""
+    work.commands.append(
+        Send(
+            device,
+            {
+                "code": protocol.REPLY,
+                "re_boot": message.get("boot", 0),
+                "re_seq": message.get("seq", 0),
+                "result": result,
+                "words": words,
+            },
+        )
+    )
+
+
+def presence(work: Work, device: str, online: bool) -> None:
+    """The broker says that a device is there, or gone."""
+    # Being there again is not being heard: only a message can be answered by a lease.
+    if device in work.chargers:
+        charger = work.chargers[device]
+        if not online and charger.online:
+            work.commands.append(Note("offline", device, "gone, says the broker"))
+            work.chargers[device] = changed(charger, online=False)
+            work.must_share = True
+    elif device in work.meters and work.meters[device].online != online:
+        work.meters[device] = changed(work.meters[device], online=online)
+        work.commands.append(Note("online" if online else "offline", device, ""))
+
+
+def report(work: Work, device: str, message: Mapping[str, Any]) -> None:
+    """Any message of a device that has announced itself."""
+    if device in work.meters:
+        meter_report(work, work.meters[device], message)
+    elif device in work.chargers:
+        charger_report(work, work.chargers[device], message)
+    else:
+        reply(work, device, message, protocol.UNKNOWN_DEVICE, "Unknown device: announce yourself")
+
+
+def meter_report(work: Work, meter: Meter, message: Mapping[str, Any]) -> None:
+    """A reading or a state of a meter; one that was overtaken is dropped."""
+    boot, seq = message["boot"], message["seq"]
+    if (boot, seq) <= (meter.boot, meter.seq):
+        return
+    meter = changed(meter, boot=boot, seq=seq, heard_ms=work.now, online=True)
+    code = message["code"]
+    if code == protocol.COUNTER_LOAD:
+        at = work.now - message["age_ms"]
+        signed = tuple(
+            -ma if w < 0 else ma
+            for ma, w in zip(message["current_ma"], message["power_w"], strict=False)
+        )
+        meter = changed(
+            meter,
+            readings=headroom.remembered(meter.readings, Reading(at, signed), work.now),
+            power_w=tuple(message["power_w"]),
+        )
+        work.meters[meter.id] = meter
+        measure(work, meter.feeder)
+        learn(work, meter.feeder)
+        work.room_stale = True
+        work.must_share = work.site.settings.update_interval_ms == 0
+    elif code == protocol.COUNTER_STATUS:
+        if meter.state != message["state"]:
+            work.commands.append(Note("meter_state", meter.id, message["state"]))
+        meter = changed(meter, state=message["state"])
+    elif code == protocol.DEL_COUNTER:
+        meter = changed(meter, online=False)
+        work.commands.append(Note("leaves", meter.id, message["reason"]))
+    work.meters[meter.id] = meter
+
+
+def measure(work: Work, feeder: str) -> None:
+    """Work out anew what the house draws on this feeder and on those above it."""
+    for name in work.site.above(feeder):
+        work.houses[name] = headroom.measured(
+            work.site, name, work.meters.values(), work.chargers, work.now
+        )
+
+
+def learn(work: Work, feeder: str) -> None:
+    """Add what the house draws now to its minutes' peaks and to its habits."""
+    house = work.houses[feeder]
+    peaks = laxity.with_peak(house.peaks, house.current_ma, work.now)
+    if peaks is not house.peaks:
+        work.houses[feeder] = changed(house, peaks=peaks)
+    habits = headroom.learned(
+        work.site.habits.get(feeder, Habits()),
+        work.site.minute,
+        max(work.houses[feeder].current_ma),
+        work.now,
+    )
+    if habits is not work.site.habits.get(feeder):
+        work.site = changed(work.site, habits={**work.site.habits, feeder: habits})
+
+
+def charger_report(work: Work, charger: Charger, message: Mapping[str, Any]) -> None:
+    """A message of a charger: each can be answered by the next lease."""
+    boot, seq = message["boot"], message["seq"]
+    if (boot, seq) <= (charger.boot, charger.seq):
+        return
+    rebooted = boot > charger.boot
+    first = charger.state == ""
+    charger = leases.heard(charger, boot, seq, work.now)
+    code = message["code"]
+    if code == protocol.CHARGER_STATUS:
+        number = message["lease"]
+        if first and number == 0 and charger.number == 0:
+            charger = changed(
+                charger, granted=()
+            )  # no manager ever gave it anything since its start
+        charger = status(
+            work,
+            leases.confirmed(charger, boot, number, bool(message["contactor"]), work.now),
+            message,
+        )
+    elif code == protocol.CHARGER_LOAD:
+        charger = load(work, charger, message)
+    elif code == protocol.DEL_CHARGER:
+        charger = changed(charger, online=False)
+        work.commands.append(Note("leaves", charger.id, message["reason"]))
+        work.must_share = True
+    elif code == protocol.FAULT:
+        work.commands.append(
+            Note("fault", charger.id, message["fault"], {"active": message["active"]})
+        )
+    if rebooted:
+        work.commands.append(Note("restarted", charger.id, "", {"boot": boot}))
+    work.chargers[charger.id] = charger
+    work.only = charger.id
+
+
+def status(work: Work, charger: Charger, message: Mapping[str, Any]) -> Charger:
+    """The charger as it says it is; a change that concerns others has all shared anew."""
+    before = plugged(charger), ready(charger)
+    state = message["state"]
+    if state[0] == "F" and not message["faults"] and charger.state:
+        # A self-test or a car being woken up: over in seconds. To take the lease away for it
+        # would end it, and begin it anew with the next lease.
+        state = charger.state
+    closed = bool(message["contactor"])
+    moved = state[0] != charger.state[:1]
+    now = changed(
+        charger,
+        state=state,
+        contactor=closed,
+        contactor_ms=charger.contactor_ms if closed == charger.contactor else work.now,
+        mode=message["mode"],
+        cap_a=message.get("cap_a"),
+        authorised=bool(message.get("authorised", 1)),
+        faults=tuple(message["faults"]),
+        offer_a=message["offer_a"],
+    )
+    if moved:
+        if state[0] in "CD":
+            now = changed(now, asleep=False, idle_ms=-1)
+        elif state == "B2" and charger.state[:1] in ("C", "D"):
+            # It has had enough, for it was still offered current; C again wakes it.
+            now = changed(now, asleep=True, low_ms=-1)
+        elif state[0] == "A":
+            now = changed(now, asleep=False, idle_ms=-1, low_ms=-1, urgent=False)
+        work.commands.append(Note("state", charger.id, state))
+    if ready(now) and not before[1]:
+        now = changed(now, asked_ms=work.now)
+    if (
+        (plugged(now), ready(now)) != before
+        or moved
+        or now.mode != charger.mode
+        or now.cap_a != charger.cap_a
+    ):
+        work.must_share = True
+    return now
+
+
+def load(work: Work, charger: Charger, message: Mapping[str, Any]) -> Charger:
+    """A reading of the charger's own meter."""
+    current = tuple(
+        -ma if w < 0 else ma
+        for ma, w in zip(message["current_ma"], message["power_w"], strict=False)
+    )
+    reading = Reading(work.now - message["age_ms"], current)
+    drawn = max(current)
+    charger = leases.drop_seen(charger, drawn, work.now)
+    low_ms, peak = charger.low_ms, charger.low_peak_ma
+    if charger.limit_a and drawn < charger.limit_a * 1000 - GIVE_BACK_MA:
+        low_ms, peak = (work.now, drawn) if low_ms < 0 else (low_ms, max(peak, drawn))
+    elif drawn >= min(charger.limit_a * 1000 - 500, usable_a(charger) * 1000 - 500):
+        low_ms, peak = -1, 0
+    else:
+        peak = max(peak, drawn)
+    return changed(
+        charger,
+        readings=headroom.remembered(charger.readings, reading, work.now),
+        session_wh=message.get("session_wh", charger.session_wh),
+        low_ms=low_ms,
+        low_peak_ma=peak,
+    )

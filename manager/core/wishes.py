@@ -1,0 +1,120 @@
+"""What each charger is to be given if there is room: its limits, its turn, and why not if it wants nothing."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from manager.core import laxity
+from manager.core.reasons import Reason
+from manager.core.sharing import Wish
+from manager.core.site import Charger, changed
+from manager.core.work import Work, usable_a
+
+ASLEEP_MS = 60_000  # offered current for so long without taking any
+GIVE_BACK_MS = 60_000  # drawing less than offered for so long gives the difference to others
+
+
+def not_wanting(work: Work, charger: Charger) -> Reason | None:
+    """Why this charger is to be offered nothing whatever the room; None if it may be."""
+    if charger.faults or charger.state[0] == "E":
+        return Reason("fault", {"faults": ", ".join(charger.faults) or charger.state})
+    if charger.state[0] == "F":
+        return Reason("out_of_service")
+    if charger.state[0] == "A":
+        return Reason("no_car")
+    if not charger.authorised:
+        return Reason("not_authorised")
+    if charger.asleep:
+        return Reason("stopped")
+    if 0 <= charger.idle_ms <= work.now - ASLEEP_MS:
+        work.chargers[charger.id] = changed(charger, asleep=True)
+        return Reason("asleep", {"offer_a": charger.limit_a})
+    if limit_a(work, charger) < charger.min_a:
+        return Reason("limited", {"limit_a": limit_a(work, charger), "by": "its limits"})
+    return None
+
+
+def resting_still(work: Work, charger: Charger) -> Reason | None:
+    """The reason if it stopped so lately that it must not start yet."""
+    if work.site.settings.policy not in ("fair", "deadline") or charger.on_ms >= 0:
+        return None
+    wait = charger.off_ms + work.site.settings.min_off_ms - work.now
+    return Reason("resting", {"wait_s": ceil(wait / 1000)}) if wait > 0 else None
+
+
+def limit_a(work: Work, charger: Charger) -> int:
+    """The most this charger may be offered by every limit that is its own."""
+    limit = usable_a(charger)
+    for window in work.site.settings.windows:
+        if window.scope == charger.id and work.site.minute >= 0 and window.holds(work.site.minute):
+            limit = min(limit, window.max_a)
+    return limit
+
+
+def wish_of(work: Work, charger: Charger, somebody_waits: bool) -> Wish:
+    """What it could use, and where it stands in the policy's order."""
+    most = limit_a(work, charger)
+    want = most
+    if charger.low_ms >= 0 and work.now - charger.low_ms >= GIVE_BACK_MS:
+        want = min(most, max(charger.min_a, ceil(charger.low_peak_ma / 1000) + 1))
+    return Wish(
+        id=charger.id,
+        rooms=work.keys(charger),
+        min_a=charger.min_a,
+        max_a=most,
+        priority=charger.priority,
+        rank=rank(work, charger, somebody_waits),
+        want_a=want,
+        held_a=charger.failsafe_a,
+        spare_ma=0 if work.site.settings.policy != "deadline" else spare_ma(work, charger),
+    )
+
+
+def spare_ma(work: Work, charger: Charger) -> int:
+    """Under `deadline`: mA to leave free beside it on each phase."""
+    if charger.urgent:
+        return laxity.URGENT_SPARE_MA
+    on = charger.on_ms >= 0
+    spares = [laxity.LAX_SPARE_MA]
+    for name, phase in work.keys(charger):
+        house = work.houses.get(name)
+        if house is not None and house.read_ms >= 0:
+            spares.append(laxity.spare_on_ma(house, phase, work.now, on))
+    return max(spares)
+
+
+def hurries(work: Work, charger: Charger) -> bool:
+    """Whether it has little time to lose; once it has, that stays so until its car leaves."""
+    lax = laxity.laxity_ms(
+        work.now,
+        charger.wants.departs_ms,
+        laxity.still_wanted_wh(charger),
+        limit_a(work, charger),
+        len(charger.phases),
+    )
+    return charger.urgent or lax is None or lax < laxity.URGENT_MS
+
+
+def rank(work: Work, charger: Charger, somebody_waits: bool) -> tuple[int, ...]:
+    """Its place in the policy's order: the lowest is served first."""
+    policy = work.site.settings.policy
+    if policy == "equal":
+        return (charger.order,)
+    if policy == "first":
+        return (charger.asked_ms, charger.order)
+    if policy == "deadline":
+        leaves = charger.wants.departs_ms
+        return (
+            not charger.urgent,
+            charger.on_ms < 0,
+            leaves if leaves is not None else 1 << 60,
+            charger.order,
+        )
+    # Turns: those in their turn, then those who wait, longest first, then those who have had theirs.
+    settings = work.site.settings
+    if charger.on_ms >= 0:
+        turn = max(settings.turn_ms, settings.min_on_ms)
+        over = somebody_waits and work.now - charger.on_ms >= turn
+        return (2 if over else 0, charger.on_ms, charger.order)
+    since = charger.waiting_ms if charger.waiting_ms >= 0 else work.now
+    return (1, since, charger.order)
