@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import urllib.error
 import urllib.request
@@ -19,6 +20,7 @@ Config = Annotated[
 Url = Annotated[
     str, typer.Option(envvar="IEVCC_URL", help="the running manager, if not as the site file says")
 ]
+_tokens: dict[str, str] = {}  # where a manager of this computer answers -> what opens it
 AsJson = Annotated[bool, typer.Option("--json", help="as JSON")]
 
 
@@ -29,16 +31,25 @@ def address(config: Path, url: str) -> str:
     from manager.site_file import SiteFileError, load  # noqa: PLC0415 - slow on a Raspberry Pi
 
     try:
-        web = load(config).web
+        site = load(config)
     except SiteFileError as e:
         raise Refusal(f"{config}: {e}") from e
+    web = site.web
     host = "127.0.0.1" if web.host in ("0.0.0.0", "") else web.host  # noqa: S104
-    return f"http://{host}:{web.port}"
+    found = f"http://{host}:{web.port}"
+    # Who may read what lies beside the store may do anything here.
+    with contextlib.suppress(OSError):
+        store = config.resolve().parent / site.store
+        _tokens[found] = store.with_suffix(".token").read_text()
+    return found
 
 
 def ask(url: str, body: dict[str, Any] | None = None) -> Any:
     """The running manager's answer; Refusal with its own words, or that it does not answer."""
     request = urllib.request.Request(url)  # noqa: S310 - the address is the user's own
+    for manager, token in _tokens.items():
+        if url.startswith(f"{manager}/"):
+            request.add_header("Authorization", f"Bearer {token}")
     if body is not None:
         request.data = json.dumps(body).encode()
         request.add_header("Content-Type", "application/json")

@@ -33,6 +33,7 @@ from manager.core.overloads import Watch
 from manager.core.site import MAIN, Site, Window
 from manager.decision_log import DecisionLog
 from manager.history import History
+from manager.logins import Logins
 from manager.mqtt import Arrival, Link
 from manager.outbox import Outbox
 from manager.presence import Presence, Verdict
@@ -129,6 +130,7 @@ class Manager:
         self.by_hand: dict[str, Any] = store.site().get("by_hand", {})
         self.started_ms = self.clock.now_ms()
         self.boot = store.raise_boot()
+        self.logins: Logins | None = None  # None: nobody is asked who he is
         self.outbox: Outbox | None = None  # where a fog is to hear of everything
         self.cards: Callable[[str], tuple[str, str]] | None = None  # number -> verdict, user
         self.watch: Watch | None = None  # of the breaker on the main cable

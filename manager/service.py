@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import socket
+import time
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -17,6 +18,7 @@ from manager.core.overloads import Watch
 from manager.core.site import Site
 from manager.decision_log import DecisionLog
 from manager.forward import Forwarder, Settings
+from manager.logins import Logins, keep_token
 from manager.outbox import LogLines, Outbox
 from manager.refusal import Refusal
 from manager.run import Clock, Manager
@@ -61,6 +63,9 @@ def serve(path: Path, *, verbose: bool) -> None:
             password=file.broker.password,
             clock=Clock(ZoneInfo(file.timezone) if file.timezone else None),
         )
+        logins = Logins(store.path, store.write, manager.clock.utc_ms, time.monotonic)
+        keep_token(store.path, logins.token)
+        manager.logins = logins
         if file.decisions is not None:
             manager.decisions = DecisionLog(
                 here / file.decisions, manager.boot, manager.site, manager.clock.now_ms()
@@ -87,6 +92,8 @@ def serve(path: Path, *, verbose: bool) -> None:
             cloud.stop()
         if forwarder is not None:
             forwarder.stop()
+        if manager is not None and manager.logins is not None:
+            manager.logins.close()
         store.close()
         if own is not None:
             own.stop()

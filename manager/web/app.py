@@ -20,7 +20,8 @@ from starlette.routing import Route
 
 from manager.refusal import Refusal
 from manager.run import Manager
-from manager.web import api, described, devices, now
+from manager.web import api, described, devices, login, now
+from manager.web.guard import Guard
 
 
 class WebError(Refusal):
@@ -53,12 +54,20 @@ def assets() -> dict[str, tuple[bytes, str]]:
 def operations(manager: Manager, ending: asyncio.Event) -> list[api.Operation]:
     """Everything the API can be asked, module by module."""
     table = [*now.operations(manager, ending), *devices.operations(manager)]
+    if manager.logins is not None:
+        table += login.operations(manager.logins)
     return [*table, *described.operations(table)]
 
 
-def app(manager: Manager, ending: asyncio.Event) -> Starlette:
-    """The page of one running manager; its live streams end when `ending` is set."""
+def app(manager: Manager, ending: asyncio.Event, shown_on: str = "127.0.0.1") -> Starlette:
+    """The page of one running manager; its live streams end when `ending` is set.
+
+    `shown_on`: the address it is bound to.
+    """
     files = assets()
+    middleware = [Middleware(GZipMiddleware, minimum_size=1000)]
+    if manager.logins is not None:
+        middleware.insert(0, Middleware(Guard, logins=manager.logins, shown_on=shown_on))
 
     async def asset(request: Request) -> Response:
         content, kind = files[request.url.path]
@@ -70,7 +79,7 @@ def app(manager: Manager, ending: asyncio.Event) -> Starlette:
             *(Route(path, asset) for path in files),
             *api.routes(operations(manager, ending)),
         ],
-        middleware=[Middleware(GZipMiddleware, minimum_size=1000)],
+        middleware=middleware,
     )
 
 
@@ -94,7 +103,7 @@ def listen(host: str, port: int) -> socket.socket:
 async def serve(manager: Manager, sock: socket.socket, ending: asyncio.Event) -> None:
     """Serve the page on this socket until `ending` is set, and let its streams end."""
     config = uvicorn.Config(
-        app(manager, ending),
+        app(manager, ending, sock.getsockname()[0]),
         log_level="warning",
         access_log=False,
         lifespan="off",
