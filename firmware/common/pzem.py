@@ -147,7 +147,7 @@ class Pzem:
         after the device has told its address, when the bus is no longer `waiting`."""
         try:
             whole = self.bus.answer(now_ms)
-        except ModbusError as e:
+        except ModbusError:
             # Whatever came instead, garbage or a refusal, may have been the late answer to an
             # earlier question: this one's own may still be on its way.
             self._late[self._turn] = ticks_add(self.bus.asked, _LATE_MS)
