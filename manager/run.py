@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
+from pathlib import Path
 from typing import Any
 
 from manager import store as tables
@@ -126,6 +127,7 @@ class Manager:
         self.root = f"ievcc/{name}/"
         self.decisions: DecisionLog | None = None
         self._file = file
+        self.config: Path | None = None  # the site file, if it may be changed while this runs
         self.updates = Updates()
         self.by_hand: dict[str, Any] = store.site().get("by_hand", {})
         self.started_ms = self.clock.now_ms()
@@ -133,6 +135,7 @@ class Manager:
         self.logins: Logins | None = None  # None: nobody is asked who he is
         self.outbox: Outbox | None = None  # where a fog is to hear of everything
         self.cards: Callable[[str], tuple[str, str]] | None = None  # number -> verdict, user
+        self.barred: Callable[[str], bool] = lambda _: False  # devices shut out from the cloud
         self.watch: Watch | None = None  # of the breaker on the main cable
         self.adapters: dict[str, Callable[[Mapping[str, Any]], None]] = {}  # not on MQTT
         self.alongside: list[Callable[[], Coroutine[Any, Any, None]]] = []  # while it runs
@@ -292,6 +295,18 @@ class Manager:
             answers = {"re_boot": message["boot"], "re_seq": message["seq"]}
             self._send(device, {**piece, **answers})
 
+    def can_go_by(self, file: Site) -> None:
+        """Refusal if going by this site file wants a new start."""
+        if file.settings.name != self._file.settings.name or any(
+            feeder.phases != file.feeders[MAIN].phases for feeder in self._file.feeders.values()
+        ):
+            raise Refusal("the site has another name or other phases: start the manager anew")
+
+    def reconfigure(self, file: Site) -> None:
+        """Go by another site file from now on."""
+        self._file = file
+        self.apply(self._configured())
+
     def _known(self, charger: str) -> None:
         if charger not in self.site.chargers:
             names = ", ".join(self.site.chargers) or "none has announced itself yet"
@@ -316,6 +331,7 @@ class Manager:
             settings=replace(settings, windows=(*settings.windows, *whole)),
             feeders={**self._file.feeders, MAIN: main},
             places=self._file.places,
+            failsafes=self._file.failsafes,
             priorities={**self._file.priorities, **self.by_hand.get("priorities", {})},
         )
 
@@ -442,6 +458,10 @@ class Manager:
         if device in self.adapters:
             words = f"{device} is no board of ours: it speaks another protocol"
             self._refuse(device, "stranger", words, rows)
+            return False
+        if self.barred(device):
+            words = f"{device} was barred from this site by its administrator"
+            self._refuse(device, "barred", words, rows, protocol.REFUSED)
             return False
         if device not in self.keys and not self.open_door:
             words = f"{device} is not on the list of devices: add it with its key to the site file"

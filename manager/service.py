@@ -63,6 +63,7 @@ def serve(path: Path, *, verbose: bool) -> None:
             password=file.broker.password,
             clock=Clock(ZoneInfo(file.timezone) if file.timezone else None),
         )
+        manager.config = path.resolve()
         logins = Logins(store.path, store.write, manager.clock.utc_ms, time.monotonic)
         keep_token(store.path, logins.token)
         manager.logins = logins
@@ -114,6 +115,7 @@ def _cloud(file: SiteFile, here: Path, manager: Manager) -> CloudLink:
     path = (here / file.store).with_suffix(".copy")
     copy = CloudCopy(path, fog.cloud, file.site.settings.name, fog.key, ca)
     manager.cards = copy.card
+    manager.barred = copy.barred
     return CloudLink(copy, manager.command_from_elsewhere, lambda: manager.link.connected)
 
 

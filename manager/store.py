@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from manager.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -214,7 +214,9 @@ class Store:
                 then()
 
 
-def read(path: Path, question: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+def read(
+    path: Path, question: str, values: Sequence[Any] | Mapping[str, Any] = ()
+) -> list[tuple[Any, ...]]:
     """Ask a store that a manager may be writing to. StoreError if it is not there or not ours."""
     if not path.exists():
         raise StoreError(f"no store at {path}: has the manager run yet?")

@@ -68,7 +68,7 @@ def state(manager: Manager) -> dict[str, Any]:
         "feeders": [_feeder(site, name) for name in site.feeders],
         "meters": [_meter(m, now_ms, manager) for m in site.meters.values()],
         "chargers": [_charger(c, now_ms, manager) for c in site.chargers.values()],
-        "events": [_event(e) for e in list(manager.events)[::-1][:30]],
+        "events": [event_words(e) for e in list(manager.events)[::-1][:30]],
     }
 
 
@@ -77,10 +77,12 @@ def _solar_w(site: Site) -> int | None:
     return sum(abs(w) for w in powers) if powers else None
 
 
-def _event(event: dict[str, Any]) -> dict[str, Any]:
+def event_words(event: dict[str, Any]) -> dict[str, Any]:
+    """An event with a charger's state in words, and the state itself as `code`."""
     if event["kind"] == "state":
-        return {**event, "words": _STATES.get(event["words"], event["words"])}
-    return event
+        words = _STATES.get(event["words"], event["words"])
+        return {**event, "words": words, "code": event["words"]}
+    return {**event, "code": ""}
 
 
 def _feeder(site: Site, name: str) -> dict[str, Any]:

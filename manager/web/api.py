@@ -46,6 +46,10 @@ class NotAllowed(Refusal):
     """Who asks may not."""
 
 
+class Conflict(Refusal):
+    """It is not as who asks believes it is."""
+
+
 class TooLarge(Refusal):
     """More than is ever sent here."""
 
@@ -70,6 +74,12 @@ class Said(Answer):
     """What was done, or why it was not, in words."""
 
     words: str
+
+
+class Why(Said):
+    """Why it was not done, and what is wrong, where that can be said."""
+
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +250,8 @@ async def refused(_: Request, e: Exception) -> Response:
         status = 404
     elif isinstance(e, NotAllowed):
         status = 403
+    elif isinstance(e, Conflict):
+        status = 409
     elif isinstance(e, TooLarge):
         status = 413
     return JSONResponse({"words": str(e)}, status_code=status, headers=HEADERS)
@@ -264,7 +276,7 @@ _ROLE_WORDS = {
 def document(operations: Iterable[Operation], version: str) -> dict[str, Any]:
     """The OpenAPI 3.1 document of these operations."""
     table = list(operations)
-    models: dict[type[BaseModel], None] = {Said: None}
+    models: dict[type[BaseModel], None] = {Why: None}
     for o in table:
         for model in (o.body, o.query, o.answer):
             if isinstance(model, type):
@@ -332,9 +344,10 @@ def _described(
             content = {o.answer: {"schema": {}}}
     else:
         content = {"application/json": {"schema": schema(o.answer)}}
-    words = {"application/json": {"schema": {"$ref": "#/components/schemas/Said"}}}
+    words = {"application/json": {"schema": {"$ref": "#/components/schemas/Why"}}}
     refusals = {"400": "it cannot be so, and why"}
     if o.body is not None or o.takes != "application/json":
+        refusals["409"] = "it is not as who asks believes"
         refusals["413"] = "more than is ever sent here"
     if o.role != "anyone":
         refusals |= {"401": "log in first", "403": "who asks may not"}

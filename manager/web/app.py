@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from manager.refusal import Refusal
 from manager.run import Manager
-from manager.web import api, described, devices, login, now
+from manager.web import api, described, devices, login, now, past, settings
 from manager.web.guard import Guard
 
 
@@ -53,7 +53,13 @@ def assets() -> dict[str, tuple[bytes, str]]:
 
 def operations(manager: Manager, ending: asyncio.Event) -> list[api.Operation]:
     """Everything the API can be asked, module by module."""
-    table = [*now.operations(manager, ending), *devices.operations(manager)]
+    table = [
+        *now.operations(manager, ending),
+        *past.operations(manager),
+        *devices.operations(manager),
+    ]
+    if manager.config is not None:
+        table += settings.operations(manager, manager.config)
     if manager.logins is not None:
         table += login.operations(manager.logins)
     return [*table, *described.operations(table)]

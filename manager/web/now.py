@@ -93,6 +93,7 @@ class Event(Answer):
     at_ms: int
     kind: str
     device: str
+    code: str = Field(description="a charger's state letter where kind is state")
     words: str
 
 
