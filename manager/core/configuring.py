@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from manager.core.events import Configured, Wished
+from dataclasses import replace
+
+from manager.core.events import Admitted, Configured, Wished
 from manager.core.site import MAIN, Wants, changed
 from manager.core.work import Work
 
@@ -20,9 +22,9 @@ def configured(work: Work, event: Configured) -> None:
         failsafes=site.failsafes if event.failsafes is None else event.failsafes,
         priorities={**site.priorities, **event.priorities},
     )
-    for name, priority in event.priorities.items():
+    for name in event.priorities:
         if name in work.chargers:
-            work.chargers[name] = changed(work.chargers[name], priority=priority)
+            served_as(work, name)
     settle(work)
     work.must_share = True
 
@@ -53,7 +55,37 @@ def wished(work: Work, event: Wished) -> None:
     """A wish for one charger, or none any more."""
     if event.device in work.chargers:
         charger = work.chargers[event.device]
-        work.chargers[event.device] = changed(
-            charger, wants=event.wants or Wants(), asleep=False, idle_ms=-1
+        old, new = charger.wants, event.wants or Wants()
+        wants = replace(
+            new,
+            user=old.user or new.user,
+            rights_max_a=old.rights_max_a,
+            priority=old.priority,
         )
+        work.chargers[event.device] = changed(charger, wants=wants, asleep=False, idle_ms=-1)
         work.must_share = True
+
+
+def admitted(work: Work, event: Admitted) -> None:
+    """Who charges here, with which rights."""
+    charger = work.chargers.get(event.device)
+    if charger is None:
+        return
+    wants = replace(
+        charger.wants, user=event.user, rights_max_a=event.max_a, priority=event.priority
+    )
+    if not event.user:
+        wants = replace(wants, rights_max_a=None, priority=None)
+    if wants != charger.wants:
+        work.chargers[event.device] = changed(charger, wants=wants)
+        served_as(work, event.device)
+        work.must_share = True
+
+
+def served_as(work: Work, name: str) -> None:
+    """Give a charger its class: that of who charges there, otherwise its own."""
+    charger = work.chargers[name]
+    own = charger.wants.priority
+    priority = work.site.priorities.get(name, 0) if own is None else own
+    if priority != charger.priority:
+        work.chargers[name] = changed(charger, priority=priority)

@@ -26,6 +26,7 @@ from __future__ import annotations
 from manager.core import configuring, heard, leases, registration, rooms, sending, shares
 from manager.core.commands import Command, Note
 from manager.core.events import (
+    Admitted,
     Announced,
     Configured,
     Event,
@@ -56,6 +57,8 @@ def decide(site: Site, event: Event, now_ms: int) -> tuple[Site, list[Command]]:
             configuring.configured(work, event)
         case Wished():
             configuring.wished(work, event)
+        case Admitted():
+            configuring.admitted(work, event)
         case Forget():
             work.site, why = registration.forget(work.site, event.device, now_ms)
             work.take_up()

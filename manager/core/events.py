@@ -69,10 +69,22 @@ class Wished:
 
 
 @dataclass(frozen=True, slots=True)
+class Admitted:
+    """Who charges at a charger, and the limit and priority their rights give (0 is served first; None: as
+    the charger's). May be said again whenever rights change; user "" takes it back. Ends as the car leaves.
+    """
+
+    device: str
+    user: str
+    max_a: int | None = None
+    priority: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Forget:
     """Strike a device off the list."""
 
     device: str
 
 
-Event = Announced | Report | Offline | Online | Tick | Configured | Wished | Forget
+Event = Announced | Report | Offline | Online | Tick | Configured | Wished | Admitted | Forget

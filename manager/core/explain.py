@@ -16,6 +16,13 @@ def amperes(ma: int) -> float:
     return round(ma / 1000, 1)
 
 
+def limited_by(charger: Charger, limit_a: int) -> str:
+    """Whose limit this is, for people."""
+    if charger.wants.user_max_a == limit_a:
+        return "its driver"
+    return "its user's rights" if charger.wants.rights_max_a == limit_a else "its limits"
+
+
 class Shared:
     """One sharing, ready to answer for every charger without looking at all others again.
 
@@ -76,7 +83,7 @@ class Shared:
     def _given(self, charger: Charger, wish: Wish, target: int) -> Reason:
         if target >= wish.max_a:
             if wish.max_a < charger.max_a:
-                by = "its driver" if charger.wants.user_max_a == wish.max_a else "its limits"
+                by = limited_by(charger, wish.max_a)
                 return Reason("limited", {"limit_a": wish.max_a, "offer_a": target, "by": by})
             return Reason("whole", {"offer_a": target, "max_a": wish.max_a})
         if target == wish.want_a:

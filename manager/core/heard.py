@@ -7,7 +7,7 @@ from typing import Any
 
 from manager.core import headroom, laxity, leases, registration
 from manager.core.commands import Note, Send
-from manager.core.site import Charger, Habits, Meter, Reading, changed
+from manager.core.site import Charger, Habits, Meter, Reading, Wants, changed
 from manager.core.work import Work, plugged, ready, usable_a
 from shared import protocol
 
@@ -195,6 +195,9 @@ def status(work: Work, charger: Charger, message: Mapping[str, Any]) -> Charger:
             now = changed(now, asleep=True, low_ms=-1)
         elif state[0] == "A":
             now = changed(now, asleep=False, idle_ms=-1, low_ms=-1, urgent=False)
+            if charger.state:  # what its driver wanted goes with the car
+                own = work.site.priorities.get(charger.id, 0)
+                now = changed(now, wants=Wants(), priority=own)
         work.commands.append(Note("state", charger.id, state))
     if ready(now) and not before[1]:
         now = changed(now, asked_ms=work.now)

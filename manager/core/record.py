@@ -15,6 +15,7 @@ from manager.core import plain
 from manager.core.commands import Command, Send
 from manager.core.decide import decide
 from manager.core.events import (
+    Admitted,
     Announced,
     Configured,
     Event,
@@ -35,6 +36,7 @@ _KINDS: dict[str, type[Event]] = {
     "tick": Tick,
     "configured": Configured,
     "wished": Wished,
+    "admitted": Admitted,
     "forget": Forget,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}

@@ -128,7 +128,9 @@ def _charger(
         meter=bool(message.get("meter", 1)),
         model=message.get("model", ""),
         firmware=message.get("firmware", ""),
-        priority=site.priorities.get(name, 0),
+        priority=site.priorities.get(name, 0)
+        if charger.wants.priority is None
+        else charger.wants.priority,
         heard_ms=now_ms,
         online=True,
     )

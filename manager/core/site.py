@@ -131,12 +131,18 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Wants:
-    """What the driver asked for. `departs_ms` on the manager's clock; energy in Wh; `user_max_a`: user's or card's."""
+    """What the driver asked for, and whose rights hold. `departs_ms` on the manager's clock; energy in Wh.
+
+    `user_max_a`: what the driver wants to stay below; `rights_max_a` and `priority`: what the user's
+    or the card's rights say (None: no limit; the charger's own priority). All ends as the car leaves.
+    """
 
     wanted_wh: int | None = None
     departs_ms: int | None = None
     user_max_a: int | None = None
     user: str = ""
+    rights_max_a: int | None = None
+    priority: int | None = None
 
 
 @dataclass(frozen=True)

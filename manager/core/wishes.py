@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import ceil
 
 from manager.core import laxity
+from manager.core.explain import limited_by
 from manager.core.reasons import Reason
 from manager.core.sharing import Wish
 from manager.core.site import Charger, changed
@@ -30,7 +31,8 @@ def not_wanting(work: Work, charger: Charger) -> Reason | None:
         work.chargers[charger.id] = changed(charger, asleep=True)
         return Reason("asleep", {"offer_a": charger.limit_a})
     if limit_a(work, charger) < charger.min_a:
-        return Reason("limited", {"limit_a": limit_a(work, charger), "by": "its limits"})
+        most = limit_a(work, charger)
+        return Reason("limited", {"limit_a": most, "by": limited_by(charger, most)})
     return None
 
 

@@ -64,4 +64,6 @@ def usable_a(charger: Charger) -> int:
         most = min(most, charger.cap_a)
     if charger.wants.user_max_a is not None:
         most = min(most, charger.wants.user_max_a)
+    if charger.wants.rights_max_a is not None:
+        most = min(most, charger.wants.rights_max_a)
     return most

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from manager.core.events import Configured, Offline, Wished
+from manager.core.events import Admitted, Configured, Offline, Wished
 from manager.core.site import MAIN, Feeder, Wants, Window, site
 from tests.manager.core.plant import Plant
 
@@ -84,6 +84,47 @@ def test_a_drivers_own_limit() -> None:
     got.run(20)
     assert got.offers() == (8, 18)
     assert reason(got, "c1") == "limited to 8 A by its driver"
+
+
+def test_rights_of_who_charges_bind_beside_the_drivers_wish_until_the_car_leaves() -> None:
+    got = charging(plant(30, 2), 4)
+    got.put(Admitted("c1", "anna", 10))
+    got.run(20)
+    assert got.offers() == (10, 16)
+    assert reason(got, "c1") == "limited to 10 A by its user's rights"
+    got.put(Wished("c1", Wants(user_max_a=8)))
+    got.run(20)
+    assert got.offers() == (8, 18)
+    got.put(Wished("c1", None))
+    got.run(20)
+    assert got.offers() == (10, 16)
+    assert got.site.chargers["c1"].wants.user == "anna"
+    got.put(Admitted("c1", "anna", 12))  # rights may change while it charges
+    got.run(20)
+    assert got.offers() == (12, 14)
+    got.put(Admitted("c1", "anna", 0))
+    assert got.offers() == (0, 26)
+    assert reason(got, "c1") == "limited to 0 A by its user's rights"
+    got.state("c1", "A")
+    got.state("c1", "C")
+    got.run(20)
+    assert got.offers() == (13, 13)
+    assert got.site.chargers["c1"].wants == Wants()
+
+
+def test_a_users_priority_goes_before_the_chargers_own() -> None:
+    got = charging(plant(20, 3), 5)
+    assert got.offers() == (8, 7, 0)
+    got.put(Configured(priorities={"c1": 1, "c2": 1, "c3": 1}))
+    got.put(Admitted("c3", "anna", None, 0))
+    got.run(20)
+    assert got.offers() == (0, 0, 15)
+    got.put(Configured(priorities={"c3": 5}))
+    got.run(20)
+    assert got.offers() == (0, 0, 15)  # still hers
+    got.put(Admitted("c3", ""))
+    got.run(20)
+    assert got.offers() == (8, 7, 0)
 
 
 def test_priorities() -> None:

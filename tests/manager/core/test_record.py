@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from manager.core import record
 from manager.core.commands import Command
 from manager.core.decide import decide
-from manager.core.events import Configured, Event, Offline, Wished
+from manager.core.events import Admitted, Configured, Event, Offline, Wished
 from manager.core.site import MAIN, Feeder, Settings, Wants, Window, site
 from manager.replay import replay, replayed
 from tests.manager.core import plant as plants
@@ -38,6 +38,8 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     plant.state("c2", "C")
     plant.put(Wished("c1", Wants(wanted_wh=8000, user_max_a=16)))
     plant.run(60)
+    plant.put(Admitted("c1", "anna", 14, 0))
+    plant.run(10)
     plant.put(Offline("c2"))
     plant.put(Wished("c1", None))
     plant.put(Configured(
