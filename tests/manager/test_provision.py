@@ -1,7 +1,6 @@
 """A board on a USB port becomes a device: real mpremote, a pretend board with its flash and its REPL."""
 
 import json
-import time
 import tomllib
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from tests.tools.conftest import pretend  # noqa: F401 - the fixture
 from tests.tools.pretend import Start
 
 pytestmark = pytest.mark.board
-RESTART_S = 4  # the board starts anew with its settings; nobody can talk to it meanwhile
 SITE = '[site]\nname = "home"\nlimit_a = 30\n\n[broker]\nhost = "192.168.1.10"\nport = 1884\n'
 
 
@@ -25,8 +23,9 @@ def site(tmp_path: Path) -> Path:
 
 def test_a_board_becomes_a_device(site: Path, pretend: Start) -> None:  # noqa: F811
     board = pretend("charger")
-    make_device(board.port, "Charger-1", "Counter-1", "", site, {"max_a": 16, "wifi_ssid": "a b"})
-    time.sleep(RESTART_S)
+    more = {"max_a": 16, "wifi_ssid": "a b"}
+    with board.restarting():
+        make_device(board.port, "Charger-1", "Counter-1", "", site, more)
     found = settings_on(board.port)
     listed = tomllib.loads(site.read_text())["device"]
     assert listed == [{"id": "Charger-1", "key": found["key"]}]
@@ -43,8 +42,8 @@ def test_a_board_becomes_a_device(site: Path, pretend: Start) -> None:  # noqa: 
     }
     # Again: the same key, the site file as it was, what was set before kept.
     before = site.read_text()
-    make_device(board.port, "Charger-1", "Counter-2", "", site, {})
-    time.sleep(RESTART_S)
+    with board.restarting():
+        make_device(board.port, "Charger-1", "Counter-2", "", site, {})
     again = settings_on(board.port)
     assert site.read_text() == before
     assert again == found | {"counter": "Counter-2"}

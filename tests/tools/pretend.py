@@ -1,9 +1,13 @@
 """A pretend board in a process of its own, and `make deploy` onto it."""
 
+import contextlib
+import json
 import re
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -34,11 +38,34 @@ class Pretend:
         self.process.terminate()
         self.process.wait(10)
 
-    def press_reset(self) -> None:
+    def _bench(self, line: bytes) -> bytes:
         with socket.socket(socket.AF_UNIX) as bench:
             bench.connect(str(self.bench))
-            bench.sendall(b'{"reset": true}\n')
-            bench.recv(4096)
+            bench.sendall(line)
+            return bench.makefile("rb").readline()
+
+    def press_reset(self) -> None:
+        self._bench(b'{"reset": true}\n')
+
+    def resets(self) -> int:
+        """How often the board has started anew."""
+        return sum(json.loads(self._bench(b'{"get": true}\n'))["resets"].values())
+
+    @contextlib.contextmanager
+    def restarting(self) -> Iterator[None]:
+        """What is done in it ends with a reset of the board; wait for that. mpremote does not,
+        and what is typed to a board in the last moment before it is lost."""
+        before = self.resets()
+        yield
+        ends = time.monotonic() + 60
+        while self.resets() == before:
+            assert time.monotonic() < ends, "the board did not restart"
+            time.sleep(0.05)
+
+    def reset(self) -> None:
+        """mpremote's own command, until it is done."""
+        with self.restarting():
+            self.mpremote("reset")
 
     def mpremote(self, *command: str) -> str:
         line = [real_part("mpremote"), "connect", self.port, *command]

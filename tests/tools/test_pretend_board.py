@@ -46,7 +46,7 @@ def test_files_stay_over_resets_and_power_cuts(pretend: Start) -> None:
     board.mpremote("exec", "f=open('kept','w'); f.write('kept'); f.close()")
     board.mpremote("soft-reset")
     assert board.mpremote("cat", ":kept") == "kept"
-    board.mpremote("reset")
+    board.reset()
     board.end()
     board.start()
     assert board.mpremote("cat", ":kept") == "kept"
@@ -59,7 +59,7 @@ def test_a_reset_runs_main_and_mpremote_stops_it(pretend: Start) -> None:
     # A soft reset from the raw REPL, as mpremote makes one before every command, does not run it.
     assert "starts" not in board.mpremote("ls")
     for starts in ("1", "2"):
-        board.mpremote("reset")
+        board.reset()
         with serial.Serial(board.port, timeout=30) as line:
             assert line.read_until(b"counted").endswith(b"counted")
         assert board.mpremote("cat", ":starts") == starts
@@ -94,7 +94,7 @@ def test_mpremote_deploys_a_romfs_image(pretend: Start) -> None:
     (tree / "lib" / "of_the_rom.py").write_text("word = 'read in place'\n")
     assert f"has size {PARTITION_BYTES} bytes" in board.mpremote("romfs", "query")
     board.mpremote("romfs", "deploy", str(tree))
-    board.mpremote("reset")
+    board.reset()
     said = board.mpremote("exec", "import of_the_rom; print(of_the_rom.word)")
     assert said.strip() == "read in place"
 
