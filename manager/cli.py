@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Commands in modules of their own, imported when named: a Raspberry Pi feels every import.
 _OWN = {
+    "accounts": "manager.cli_accounts:accounts",
     "allocate": "manager.allocate:allocate",
     "devices": "manager.cli_devices:devices",
     "replay": "manager.replay:replay",
