@@ -209,7 +209,13 @@ def serve(host: str = "127.0.0.1", port: int = 8000, insecure_cookie: bool = Fal
 
     _log()
     settings = Settings(_need("IEVCC_DSN"), _master(), secure_cookie=not insecure_cookie)
-    uvicorn.run(make_app(settings), host=host, port=port, log_level="warning")
+    uvicorn.run(
+        make_app(settings),
+        host=host,
+        port=port,
+        log_level="warning",
+        timeout_graceful_shutdown=3,  # managers wait for changes: they ask again elsewhere
+    )
 
 
 @cloud.command("retention")

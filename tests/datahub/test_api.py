@@ -313,10 +313,118 @@ def test_a_new_user_and_their_card_go_down_to_the_building(client: TestClient, t
     assert cleo.json()["scope"] == "own"
     path = "/api/v1/manager/copy"
     whole = client.get(path, headers=signed("oak", "GET", path)).json()
-    assert {"id": made.json()["id"], "name": "Cleo"} in whole["people"]
+    assert "Cleo" in {p["name"] for p in whole["people"] if p["id"] == made.json()["id"]}
     key = record.site_key(MASTER, "oak", 1)
     wanted = {"hash": record.card_hash(key, "0499aabbcc"), "person": made.json()["id"]}
     assert wanted in whole["cards"]
+
+
+def copy_at(client: TestClient, site: str) -> dict[str, Any]:
+    """The copy a site's manager is given now."""
+    path = "/api/v1/manager/copy"
+    answer = client.get(path, headers=signed(site, "GET", path))
+    assert answer.status_code == 200, answer.text
+    whole: dict[str, Any] = answer.json()
+    return whole
+
+
+def test_rights_are_an_administrators_to_set_and_go_down(client: TestClient, town: Town) -> None:
+    admin, ana, grid = (login(client, who) for who in ("admin", "ana", "grid"))
+    right = {
+        "site": town.sites["oak"],
+        "person": town.people["ana"],
+        "max_a": 16,
+        "priority": 2,
+        "quota_wh": 300_000,
+        "windows": [{"days": 31, "from_min": 480, "to_min": 1080, "max_a": 10}],
+        "chargers": ["charger-1"],
+    }
+    before = copy_at(client, "oak")["version"]
+    assert client.put("/api/v1/rights", json=right, headers=ana).status_code == 403
+    made = client.put("/api/v1/rights", json=right, headers=admin)
+    assert made.status_code == 200
+    whole = copy_at(client, "oak")
+    assert whole["version"] > before
+    (said,) = [p for p in whole["people"] if p["id"] == town.people["ana"]]
+    assert said == {k: v for k, v in right.items() if k not in ("site", "person")} | {
+        "id": town.people["ana"],
+        "name": "Ana",
+    }
+    assert [r["max_a"] for r in items(client, "/rights", ana)] == [16]
+    assert items(client, "/rights", grid) == []
+    for other in ({"site": town.sites["elm"]}, {"person": town.people["ben"]}):
+        answer = client.put("/api/v1/rights", json={**right, **other}, headers=admin)
+        assert answer.status_code == 403, other
+    for wrong in ({"max_a": 5}, {"priority": 10}, {"quota_wh": -1}, {"chargers": ["a b"]}):
+        answer = client.put("/api/v1/rights", json={**right, **wrong}, headers=admin)
+        assert answer.status_code == 422, wrong
+    ended = client.delete(f"/api/v1/rights/{made.json()['id']}", headers=admin)
+    assert ended.status_code == 200
+    (said,) = [p for p in copy_at(client, "oak")["people"] if p["id"] == town.people["ana"]]
+    assert (said["max_a"], said["windows"], said["chargers"]) == (None, [], [])
+
+
+def test_who_moves_out_charges_here_no_more_and_keeps_their_bills(
+    client: TestClient, town: Town
+) -> None:
+    admin, ana = login(client, "admin"), login(client, "ana")
+    assert len(copy_at(client, "oak")["cards"]) == 1
+    path = f"/api/v1/sites/{town.sites['oak']}/users/{town.people['ana']}"
+    assert client.delete(path, headers=ana).status_code == 403
+    assert client.delete(path, headers=admin).status_code == 200
+    assert client.delete(path, headers=admin).status_code == 404
+    whole = copy_at(client, "oak")
+    assert whole["cards"] == []
+    assert town.people["ana"] not in {p["id"] for p in whole["people"]}
+    assert len(items(client, "/sessions", ana)) == 2
+    elsewhere = f"/api/v1/sites/{town.sites['elm']}/users/{town.people['ben']}"
+    assert client.delete(elsewhere, headers=admin).status_code == 404
+
+
+def test_a_device_is_barred_and_let_in_and_its_owner_stays(client: TestClient, town: Town) -> None:
+    admin = login(client, "admin")
+    number = town.devices["oak/charger-1"]
+    for authorised in (False, True, None):
+        before = copy_at(client, "oak")["version"]
+        answer = client.patch(
+            f"/api/v1/devices/{number}", json={"authorised": authorised}, headers=admin
+        )
+        assert answer.json() == {"person": town.people["ana"], "authorised": authorised}
+        whole = copy_at(client, "oak")
+        (said,) = [d for d in whole["devices"] if d["name"] == "charger-1"]
+        assert said["authorised"] is authorised
+        assert whole["version"] > before
+    stranger = client.patch(
+        f"/api/v1/devices/{town.devices['elm/charger-1']}",
+        json={"authorised": False},
+        headers=admin,
+    )
+    assert stranger.status_code == 404
+
+
+def test_every_change_a_manager_works_from_raises_its_copys_version(
+    client: TestClient, cloud: Cloud, town: Town
+) -> None:
+    oak, ana = town.sites["oak"], town.people["ana"]
+    before, elsewhere = copy_at(client, "oak")["version"], copy_at(client, "elm")["version"]
+    for statement, values in (
+        ("UPDATE site SET timezone = 'Europe/Lisbon' WHERE id = %s", (oak,)),
+        ("UPDATE device SET person_id = NULL WHERE site_id = %s AND name = 'charger-1'", (oak,)),
+        ("UPDATE card SET active = false WHERE site_id = %s", (oak,)),
+        ("UPDATE person SET name = 'Anna' WHERE id = %s", (ana,)),
+        ("UPDATE person SET active = false WHERE id = %s", (ana,)),
+        ("INSERT INTO charging_right (site_id, person_id) VALUES (%s, %s)", (oak, ana)),
+        ("DELETE FROM membership WHERE person_id = %s", (ana,)),
+        (
+            "INSERT INTO tariff (site_id, name, from_at, per_kwh) VALUES (%s, 'x', now(), 1)",
+            (oak,),
+        ),
+    ):
+        cloud.do(statement, values)
+        version = copy_at(client, "oak")["version"]
+        assert version > before, statement
+        before = version
+    assert copy_at(client, "elm")["version"] == elsewhere
 
 
 def test_questions_that_would_read_the_whole_store_are_refused(

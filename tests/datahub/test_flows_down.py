@@ -33,7 +33,13 @@ def town(cloud: Cloud) -> Town:
 
 @contextmanager
 def serving(app: object, port: int) -> Iterator[str]:
-    config = uvicorn.Config(app, port=port, log_level="warning")  # type: ignore[arg-type]
+    # Managers wait for changes: their open questions are given up.
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        port=port,
+        log_level="critical",
+        timeout_graceful_shutdown=1,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

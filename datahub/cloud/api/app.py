@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from datahub.cloud.api import managers, measurements, people
+from datahub.cloud.api import managers, measurements, people, rights
 from datahub.cloud.api.access import Doors, Settings
 from datahub.cloud.portal import pages as portal
 
@@ -29,7 +29,7 @@ def make_app(settings: Settings) -> FastAPI:
         lifespan=life,
     )
     app.state.doors = doors
-    for part in (people, measurements, managers):
+    for part in (people, rights, measurements, managers):
         app.include_router(part.router, prefix="/api/v1")
     portal.mount(app)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio
 from fastapi import APIRouter, Depends, Request, Response
@@ -33,11 +33,12 @@ class CardAsked(BaseModel):
 
 
 class CardAnswer(BaseModel):
-    """Whether it may charge, and whose it is."""
+    """Whether it is known, whose it is, and what they may do."""
 
     verdict: str
     person: int | None = None
     name: str = ""
+    rights: dict[str, Any] = {}
 
 
 @router.get("/copy")
@@ -83,15 +84,16 @@ def _copy(doors: Doors, number: int) -> bytes:
 
 @router.post("/card")
 def card(asked: CardAsked, site: Site, doors: Annotated[Doors, Depends(doors_of)]) -> CardAnswer:
-    """Whether a card may charge, now."""
+    """Whether a card is known, now, and what its holder may do."""
     with doors.nobody() as db:
         row = db.execute("SELECT site_copy(%s)", (site[0],)).fetchone()
     assert row is not None
-    names = {p["id"]: p["name"] for p in row[0]["people"]}
+    people = {p.pop("id"): p for p in row[0]["people"]}
     for known in row[0]["cards"]:
         if known["hash"] == asked.hash:
-            person = known["person"]
-            return CardAnswer(verdict="accepted", person=person, name=names.get(person, ""))
+            rights = people[known["person"]]
+            name = rights.pop("name")
+            return CardAnswer(verdict="accepted", person=known["person"], name=name, rights=rights)
     return CardAnswer(verdict="unknown")
 
 

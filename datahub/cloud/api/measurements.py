@@ -19,10 +19,13 @@ Operator = Annotated[Person, Security(person_of, scopes=["grid"])]
 _SPANS = {"raw": timedelta(hours=6), "minute": timedelta(days=7), "quarter": timedelta(days=400)}
 
 
-class OwnerChange(BaseModel):
-    """Whose own charger it is; null: shared."""
+class DeviceChange(BaseModel):
+    """Whose own charger it is (null: shared); whether it belongs to the site (null: the site's
+    own list decides). What is not named stays.
+    """
 
-    person: int | None
+    person: int | None = None
+    authorised: bool | None = None
 
 
 @router.get("/sites")
@@ -47,7 +50,7 @@ def devices(
         return page(
             db,
             "SELECT d.id, d.site_id AS site, d.name, d.kind, d.role, d.model, d.firmware, d.max_a,"
-            " d.person_id AS person, s.last_at, s.counted_wh FROM device d"
+            " d.person_id AS person, d.authorised, s.last_at, s.counted_wh FROM device d"
             " LEFT JOIN device_state s ON s.device_id = d.id"
             " WHERE (%(site)s = 0 OR d.site_id = %(site)s)",
             {"site": site},
@@ -59,19 +62,32 @@ def devices(
 
 @router.patch("/devices/{device}")
 def change_device(
-    device: int, change: OwnerChange, person: Administrator, doors: TheDoors
-) -> dict[str, int | None]:
-    """Give a charger to a tenant, or share it."""
+    device: int, change: DeviceChange, person: Administrator, doors: TheDoors
+) -> dict[str, Any]:
+    """Give a charger to a tenant, or share it; let a device in, or bar it."""
     with doors.seen_by(person.id) as db:
         try:
-            done = db.execute(
-                "UPDATE device SET person_id = %s WHERE id = %s", (change.person, device)
+            row = (
+                db.cursor(row_factory=dict_row)
+                .execute(
+                    "UPDATE device SET person_id = CASE WHEN %s THEN %s::int ELSE person_id END,"
+                    " authorised = CASE WHEN %s THEN %s::boolean ELSE authorised END"
+                    " WHERE id = %s RETURNING person_id AS person, authorised",
+                    (
+                        "person" in change.model_fields_set,
+                        change.person,
+                        "authorised" in change.model_fields_set,
+                        change.authorised,
+                        device,
+                    ),
+                )
+                .fetchone()
             )
         except psycopg.errors.InsufficientPrivilege:
             raise HTTPException(403, "not a person of yours") from None
-        if not done.rowcount:
-            raise HTTPException(404, "no such device")
-    return {"person": change.person}
+    if row is None:
+        raise HTTPException(404, "no such device")
+    return row
 
 
 @router.get("/sessions")
@@ -90,7 +106,7 @@ def sessions(
             .execute(
                 "SELECT d.site_id AS site, d.name AS device, s.number, s.started_at, s.ended_at,"
                 " s.energy_wh, s.how, s.why, s.person_id AS person FROM session s"
-                " JOIN device d ON d.id = s.device_id"
+                " LEFT JOIN device d ON d.id = s.device_id"
                 " WHERE (%(f)s::timestamptz IS NULL OR started_at >= %(f)s)"
                 " AND (%(t)s::timestamptz IS NULL OR started_at < %(t)s)"
                 " AND (%(b)s::timestamptz IS NULL OR started_at < %(b)s)"

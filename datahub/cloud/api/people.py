@@ -72,8 +72,8 @@ class NewBand(BaseModel):
     """Another price at these local minutes of these days (bit 0 is Monday)."""
 
     days: int = Field(ge=1, le=127)
-    from_min: int = Field(ge=0, le=1439)
-    to_min: int = Field(ge=1, le=1440)
+    from_min: int = Field(ge=0, le=1425, multiple_of=15)
+    to_min: int = Field(ge=15, le=1440, multiple_of=15)
     per_kwh: int = Field(ge=0)
 
 
@@ -333,6 +333,7 @@ def _tariffs(db: Connection, site: int) -> list[bills.Tariff]:
     bands: dict[int, list[bills.Band]] = {}
     for number, *values in db.execute(
         "SELECT tariff_id, days, from_min, to_min, per_kwh FROM tariff_band"
+        " ORDER BY from_min, days"
     ):
         bands.setdefault(number, []).append(bills.Band(*values))
     return [
