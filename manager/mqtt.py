@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,7 @@ class Link:
         on_change: Callable[[bool], None],
         username: str = "",
         password: str = "",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.host = host
         self.port = port
@@ -84,6 +86,8 @@ class Link:
         )
         if username:
             c.username_pw_set(username, password)
+        if tls is not None:
+            c.tls_set_context(tls)
         # A lease to one charger of a large site must not wait for another's acknowledgement.
         c.max_inflight_messages_set(2000)
         c.connect_timeout = 2.0  # nothing waits for it, but ending does

@@ -10,10 +10,12 @@
     open = false                  # true lets devices in that are not listed below
     timezone = "Europe/Lisbon"
 
-    [broker]                      # host, port, username, password
+    [broker]                      # host, port, username, password; for TLS ca, certificate, key
     [web]                         # host, port
     [breaker]                     # what sits on the main cable: kind mcb (curve, rated_a, ...), icp, linky, bands
     [store]                       # path; decisions: a folder to record every decision in
+
+    [ocpp]                        # other makers' chargers, and our chargers in others' networks: see docs/ocpp.md
 
     [fog]                         # left out: nothing leaves the building
     url = "kafka://fog.example:9093"   # or https://fog.example/intake
@@ -56,6 +58,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from manager.core.breaker import Breaker, BreakerError, named
 from manager.core.site import MAIN, POLICIES, SOURCES, Feeder, Settings, Site, Window
+from manager.ocpp import settings as ocpp
+from manager.ocpp.settings import Ocpp
 from shared.protocol import is_device_name
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -85,12 +89,19 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where the broker is; port 0: the manager starts one of its own."""
+    """Where the broker is; port 0: the manager starts one of its own.
+
+    `ca`: the broker must prove itself to it, and the link is TLS; `certificate`, `private_key`: the
+    manager's own proof. Paths are beside the site file.
+    """
 
     host: str = "localhost"
     port: int = 1883
     username: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
+    ca: Path | None = None
+    certificate: Path | None = None
+    private_key: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +139,7 @@ class SiteFile:
     timezone: str = ""
     fog: Fog | None = None
     breaker: Breaker | None = None
+    ocpp: Ocpp = field(default_factory=Ocpp)
     decisions: Path | None = None  # folder of the record of decisions
 
 
@@ -258,7 +270,12 @@ def parse(text: str) -> SiteFile:
         t.whole("port", 1883, 0, 65535),
         t.word("username", ""),
         t.word("password", ""),
+        *(Path(p) if (p := t.word(key, "")) else None for key in ("ca", "certificate", "key")),
     )
+    if (broker.certificate is None) != (broker.private_key is None):
+        raise t.error("certificate", "and key go together")
+    if broker.certificate and not broker.ca:
+        raise t.error("ca", "is missing: whom the broker has to prove itself to")
     t.done()
     t = top.table("web")
     web = Web(t.word("host", "localhost"), t.whole("port", 8080, 0, 65535))
@@ -270,16 +287,104 @@ def parse(text: str) -> SiteFile:
     t.done()
     fog = _fog(top) if "fog" in raw else None
     breaker = _breaker(top.table("breaker"), min(feeders[MAIN].limit_ma) / 1000)
+    both = _ocpp(top.table("ocpp"), feeders, devices, settings.name) if "ocpp" in raw else Ocpp()
+    others = both.down.chargers if both.down else ()
     top.done()
     site = Site(
         settings=settings,
         feeders=feeders,
-        places={d.id: d.feeder for d in devices.values() if d.feeder},
-        priorities={d.id: d.priority for d in devices.values()},
+        places={d.id: d.feeder for d in devices.values() if d.feeder}
+        | {name: c.feeder for c in others if c.feeder for name in c.names},
+        priorities={d.id: d.priority for d in devices.values()}
+        | {name: c.priority for c in others for name in c.names},
         failsafes={d.id: d.failsafe_a for d in devices.values() if d.failsafe_a},
     )
     check_failsafes(site, {d.id: (d.feeder or MAIN, d.failsafe_a) for d in devices.values()}, text)
-    return SiteFile(site, broker, web, store, devices, opened, timezone, fog, breaker, decisions)
+    return SiteFile(
+        site, broker, web, store, devices, opened, timezone, fog, breaker, both, decisions
+    )
+
+
+def _ocpp(
+    t: _Table, feeders: Mapping[str, Feeder], devices: Mapping[str, Listed], site: str
+) -> Ocpp:
+    """Both ways of OCPP; `manager.ocpp.settings` says what each key is."""
+    profile = t.whole("security_profile", 1, 1, 3)
+    certificate, key, ca = (t.word(k, "") for k in ("certificate", "key", "ca"))
+    if profile > 1 and not (certificate and key):
+        raise t.error("certificate", f"security profile {profile} needs certificate and key")
+    if profile == 3 and not ca:
+        raise t.error("ca", "security profile 3 needs ca: who signed the chargers' certificates")
+    host = t.word("host", "127.0.0.1")
+    port = t.whole("port", 9000, 0, 65535)
+    lasts = t.whole("profile_s", 60, 20, 3600)
+    sample = t.whole("sample_s", 5, 1, 300)
+    chargers: dict[str, ocpp.Listed] = {}
+    taken = set(devices)
+    for n, raw in enumerate(t.tables("charger"), 1):
+        one = _Table(raw.raw, f"ocpp.charger[{n}]", t.text)
+        listed = _other(one, feeders, profile)
+        if any(name in taken or not is_device_name(name) for name in listed.names):
+            raise one.error("id", f"{listed.id}: no name for a device (24 letters, digits, - and _), or taken")
+        taken.update(listed.names)
+        chargers[listed.id] = listed
+    up = _up(t.table("up"), site) if "up" in t.raw else None
+    t.done()
+    paths = [Path(text) if text else None for text in (certificate, key, ca)]
+    down = ocpp.Down(tuple(chargers.values()), host, port, profile, *paths, lasts, sample)
+    return Ocpp(down if chargers else None, up)
+
+
+def _other(t: _Table, feeders: Mapping[str, Feeder], profile: int) -> ocpp.Listed:
+    name = t.word("id", None)
+    password = t.word("password", "")
+    if profile < 3 and not 16 <= len(password) <= 40:
+        raise t.error("password", "has 16 to 40 letters, by OCPP's security profiles")
+    phases = t.whole("phases", 1, 1, 3)
+    wiring = t.get("wiring", list(range(1, phases + 1)))
+    if not isinstance(wiring, list) or len(wiring) != phases or not set(wiring) <= {1, 2, 3}:
+        raise t.error("wiring", f"{wiring!r} does not name a phase of the building for each of {phases}")
+    feeder = t.word("feeder", "")
+    if feeder and feeder not in feeders:
+        raise t.error("feeder", f"no feeder {feeder}")
+    low = t.whole("min_a", 6, 6, 80)
+    listed = ocpp.Listed(
+        name,
+        password,
+        t.word("counter", None),
+        t.whole("connectors", 1, 1, 8),
+        phases,
+        tuple(wiring),
+        low,
+        t.whole("max_a", 32, low, 80),
+        feeder,
+        t.whole("priority", 0, 0, 100),
+    )
+    t.done()
+    return listed
+
+
+def _up(t: _Table, site: str) -> ocpp.Up:
+    url = t.word("url", None)
+    if not url.startswith(("ws://", "wss://")):
+        raise t.error("url", f"{url!r} is not ws://host/path or wss://host/path")
+    certificate, key, ca = (t.word(k, "") for k in ("certificate", "key", "ca"))
+    if bool(certificate) != bool(key):
+        raise t.error("key", "a certificate and its key go together")
+    chargers = t.get("chargers", [])
+    if not isinstance(chargers, list) or not all(is_device_name(c) for c in chargers):
+        raise t.error("chargers", "is not a list of devices")
+    up = ocpp.Up(
+        url.rstrip("/"),
+        t.word("name", f"IEVCC-{site}"),
+        t.word("version", "1.6", ("1.6", "2.0.1")),
+        t.flag("each", default=True),
+        t.word("password", ""),
+        *(Path(text) if text else None for text in (ca, certificate, key)),
+        tuple(chargers),
+    )
+    t.done()
+    return up
 
 
 def _fog(top: _Table) -> Fog:
