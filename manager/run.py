@@ -136,7 +136,6 @@ class Manager:
         self.outbox: Outbox | None = None  # where a fog is to hear of everything
         self.cards: Callable[[str], tuple[str, str]] | None = None  # number -> verdict, user
         self.barred: Callable[[str], bool] = lambda _: False  # devices shut out from the cloud
-        self.barred: Callable[[str], bool] = lambda _: False  # devices shut out from the cloud
         self.watch: Watch | None = None  # of the breaker on the main cable
         self.adapters: dict[str, Callable[[Mapping[str, Any]], None]] = {}  # not on MQTT
         self.alongside: list[Callable[[], Coroutine[Any, Any, None]]] = []  # while it runs
@@ -459,10 +458,6 @@ class Manager:
         if device in self.adapters:
             words = f"{device} is no board of ours: it speaks another protocol"
             self._refuse(device, "stranger", words, rows)
-            return False
-        if self.barred(device):
-            words = f"{device} was barred from this site by its administrator"
-            self._refuse(device, "barred", words, rows, protocol.REFUSED)
             return False
         if self.barred(device):
             words = f"{device} was barred from this site by its administrator"

@@ -116,7 +116,6 @@ def _cloud(file: SiteFile, here: Path, manager: Manager) -> CloudLink:
     copy = CloudCopy(path, fog.cloud, file.site.settings.name, fog.key, ca)
     manager.cards = copy.card
     manager.barred = copy.barred
-    manager.barred = copy.barred
     return CloudLink(copy, manager.command_from_elsewhere, lambda: manager.link.connected)
 
 
