@@ -18,6 +18,7 @@ and beyond the usual:
     {"reader": false} (the card reader is dead)   {"screen": true} (answers the display's rows)
     {"button": true}   {"rcm_works": false}   {"reset": true} (the reset button)
     {"pilot": {"source_ohm": 970, "plus_mv": 12600, "minus_mv": -11400, "top_ohm": 101000, ..}}
+    {"speed": 20} (the board's clock runs so many times faster than the world's from now on)
     {"net": {"wifi": 1, "dns": 1, "connect": 1, "tls": 1, "send": 1, "receive": 1}}
         0: healthy; 1: hangs for ever; n > 1: each call hangs n ms
 
@@ -79,6 +80,7 @@ _BOOT_DELAY_S = 0.1  # from power-on to boot.py; a real chip takes a little long
 _RECORD = struct.Struct("<BBHII")
 _INPUT = struct.Struct("<BBhii")
 _LONGEST_MS = 86_400_000
+FASTEST = 1000  # a computer keeps up with some tens
 _NET = ("wifi", "dns", "connect", "tls", "send", "receive")
 _I2C_WRITE, _SPI_TRANSFER = 2, 3  # as in boards/buses.py
 RESET_STATUS, SOFT_RESET_STATUS, BENCH_GONE_STATUS = 42, 43, 44
@@ -456,13 +458,24 @@ class Board:
         fed = self._t_fed
         # Feeds may lie unread in the channel if this process was busy.
         self._heard()
-        if self._t_fed == fed and self._child is not None:
+        if self._t_fed != fed or self._child is None:
+            return
+        # A chip always has its processor: what this computer kept from the board is not its delay.
+        waited = waited_s(self._child.pid)
+        denied, self._waited_s = waited - self._waited_s, waited
+        if denied > 0.001:
+            self._dog = self._loop.call_later(denied, self._bite)
+        else:
             self.kill("wdt")
 
     _t_fed = 0.0
+    _waited_s = 0.0
+    _waited_at = 0.0
 
     def _feed(self) -> None:
         self._t_fed = time.monotonic()
+        if self._t_fed - self._waited_at > 0.25 and self._child is not None:
+            self._waited_at, self._waited_s = self._t_fed, waited_s(self._child.pid)
         if self._dog is not None:
             self._dog.cancel()
         if self.wdt_ms:
@@ -681,7 +694,10 @@ class Board:
             return {"screen": self.screen.rows() if self.screen else None}
         reset = inputs.pop("reset", False)
         net = inputs.pop("net", {})
+        speed = inputs.pop("speed", self.speed)
         try:
+            if type(speed) is not int or not 1 <= speed <= FASTEST:
+                raise BenchError(f"speed: 1 to {FASTEST}, not {speed!r}")
             if not isinstance(net, dict) or not all(
                 name in _NET and isinstance(ms, int) and 0 <= ms <= _LONGEST_MS
                 for name, ms in net.items()
@@ -692,6 +708,7 @@ class Board:
         except BenchError as e:
             return {"error": str(e)}
         self.net.update(net)
+        self._pace(speed)
         self._lay_card()
         if self.installation.power != was_on:
             self._switch(self.installation.power)
@@ -699,6 +716,16 @@ class Board:
             self.kill("hard")
         self._changed()
         return self.line() if get else None
+
+    def _pace(self, speed: int) -> None:
+        if speed == self.speed:
+            return
+        self._t_ms, self._t_at = self.now_ms(), time.monotonic()
+        self.speed = speed
+        if self._channel is not None:
+            with contextlib.suppress(OSError):
+                self._channel.send(_INPUT.pack(67, 0, 0, speed, 0))
+        self._feed()
 
     def _switch(self, on: bool) -> None:
         if on and self._child is None and self._start is None:
@@ -780,6 +807,16 @@ class Board:
         self.stopped.set()
 
 
+def waited_s(pid: int) -> float:
+    """How long the threads of a process have been ready to run without a processor, s; 0 where
+    the computer does not say."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            total += int(task.read_text().split()[1])
+    return total / 1e9
+
+
 def open_line(path: str) -> int:
     """Open a tty as a raw line that does not block. BoardError in words if it cannot be."""
     try:
@@ -838,7 +875,7 @@ def board(
     oled: Annotated[bool, typer.Option(help="put a display on its I2C")] = False,
     console: Annotated[bool, typer.Option(help="show what the board prints")] = False,
     speed: Annotated[
-        int, typer.Option(min=1, max=1000, help="how much faster its clock runs")
+        int, typer.Option(min=1, max=FASTEST, help="how much faster its clock runs")
     ] = 1,
 ) -> None:
     """Run a board's own firmware without its hardware, until Ctrl-C."""

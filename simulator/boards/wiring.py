@@ -7,7 +7,8 @@ several to a packet from the bench, one a packet from the board:
     bench to board  kind u8, index u8, a i16, b i32, c i32
       D pin      b level 0 or 1 (b -1: nothing drives it, the pull decides) A pin      a: pin
       whose PWM the voltage follows or -1; b, c: microvolts while that pin is high, low X fault
-      b value; index 0 Wi-Fi, 1 DNS, 2 connect, 3 TLS, 4 send, 5 receive (see FAULTS) I
+      b value; index 0 Wi-Fi, 1 DNS, 2 connect, 3 TLS, 4 send, 5 receive (see FAULTS)
+      C b: how many times faster than the world the board's clock runs from now on I
       a: length of the bytes that follow in this packet: the answer to an I2C or SPI transfer
     board to bench  kind u8, index u8, a u16, b u32, t u32 (the board's milliseconds)
       O pin      b level; Z pin: it is an input now P pin      a duty 0..65535, b frequency in Hz
@@ -26,7 +27,7 @@ import host
 
 _US = 1_000_000
 RECORD = 12
-PIN_DIGITAL, PIN_ANALOG, FAULT, ANSWER = 68, 65, 88, 73  # ord("D"), ord("A"), ord("X"), ord("I")
+PIN_DIGITAL, PIN_ANALOG, FAULT, ANSWER, CLOCK = 68, 65, 88, 73, 67  # ord("D"), "A", "X", "I", "C"
 
 # Faults the bench can inject into the network, by index; 0 is healthy.
 WIFI, DNS, CONNECT, TLS, SEND, RECEIVE = range(6)
@@ -37,7 +38,8 @@ CHIP = host.getenv("BOARD_CHIP") or ("esp8266" if KIND == "energy_meter" else "e
 _speed = int(
     host.getenv("BOARD_SPEED") or 1
 )  # how many times faster than the world the board's clock runs
-_start_us = host.ticks_us()
+_start_us = host.ticks_us()  # when this speed began, by the computer's clock
+_base_us = 0  # and by the board's
 
 levels = {}  # pin -> 0 or 1 as the installation drives it
 voltages = {}  # pin -> [follows pin or -1, microvolts while high, while low]
@@ -83,9 +85,20 @@ _virtual_us = 0  # work the board would have been busy with, counted but not yet
 _virtual_from = 0
 
 
+def _elapsed_us():
+    return _base_us + (host.ticks_us() - _start_us) * _speed
+
+
+def _pace(speed):
+    global _speed, _start_us, _base_us
+    _base_us = _elapsed_us()
+    _start_us = host.ticks_us()
+    _speed = speed
+
+
 def now_us():
     """Microseconds since the board's start, not less than what its busy loops would have taken."""
-    real = (host.ticks_us() - _start_us) * _speed
+    real = _elapsed_us()
     if _virtual_us:
         busy = _virtual_from + _virtual_us
         if busy > real:
@@ -98,7 +111,7 @@ def busy(us):
     computer little."""
     global _virtual_us, _virtual_from
     if not _virtual_us:
-        _virtual_from = (host.ticks_us() - _start_us) * _speed
+        _virtual_from = _elapsed_us()
     _virtual_us += us
     if _virtual_us >= 2000:
         settle()
@@ -128,7 +141,7 @@ def _poller():
 def wait_until(board_us):
     """Sleep until this time of the board's clock; wires and interrupts are served meanwhile."""
     while True:
-        left = (board_us - (host.ticks_us() - _start_us) * _speed) // _speed
+        left = (board_us - _elapsed_us()) // _speed
         if left <= 0:
             look()
             return
@@ -285,6 +298,8 @@ def _take(size):
                 hook(index)
         elif kind == FAULT:
             faults[index] = b
+        elif kind == CLOCK:
+            _pace(b)
         elif kind == ANSWER:
             answers.append(bytes(_inbox[at : at + a]))
             at += a

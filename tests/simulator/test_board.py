@@ -76,6 +76,8 @@ def test_bench_speaks_of_pilot_contactor_and_mains(tmp_path: Path) -> None:
         (b'{"net": {"dns": 1e99}}', "net"),
         (b'{"net": {"wifi": 99999999999}}', "net"),
         (b'{"ev": []}', "ev: one of"),
+        (b'{"speed": 0}', "speed: 1 to 1000"),
+        (b'{"speed": true}', "speed: 1 to 1000"),
         (b'{"pilot": {"source_ohm": 5}}', "pilot.source_ohm"),
         (b'{"what": 1, "ev": "B"}', "'what'"),
         (b'{"ev": ' + b"[" * 5000, "JSON"),
@@ -406,6 +408,24 @@ def test_time_can_run_faster(tmp_path: Path) -> None:
         board.said("at 40")
     took: Any = time.monotonic() - began
     assert took < 8
+
+
+def test_the_bench_makes_time_faster_and_slower(tmp_path: Path) -> None:
+    program = (
+        "import time\nwhile True:\n    time.sleep(5)\n    print('at', time.ticks_ms() // 5000)\n"
+    )
+    with RunningBoard(tmp_path, program) as board:
+        began = time.monotonic()
+        board.put(speed=100)
+        board.said("at 12")
+        assert time.monotonic() - began < 30  # half a minute of the board's
+        before = board.get()["t_ms"]
+        board.put(speed=1)
+        began = time.monotonic()
+        first = board.get()["t_ms"]
+        assert first >= before >= 60_000
+        until(lambda: board.get()["t_ms"] >= first + 500, 10, "the clock goes on")
+        assert time.monotonic() - began >= 0.4
 
 
 ROOM = """

@@ -156,6 +156,34 @@ class Bench:
                     todo += [int(pid) for pid in (task / "children").read_text().split()]
         return total / 1e6
 
+    def pace(self, speed: int) -> None:
+        """From now on the board's clock runs so many times as fast as the world's."""
+        self.put(speed=speed)
+
+    def now_ms(self) -> int:
+        """What the board's clock says."""
+        at = len(self.lines)
+        self.put(get=True)
+        return int(self.wait(lambda got: "t_ms" in got, since=at)["t_ms"])
+
+    def restart(
+        self, without: tuple[str, ...] = (), settings: dict[str, Any] | None = None, **inputs: Any
+    ) -> None:
+        """Cut the power, change world and flash, and wait until the charger is there again.
+
+        `without`: files that are gone from the flash then; `settings`: those it has then.
+        """
+        at = len(self.lines)
+        self.put(power=False, **inputs)
+        self.wait(lambda got: not got["running"], since=at)
+        for name in without:
+            (self.flash / name).unlink(missing_ok=True)
+        if settings is not None:
+            (self.flash / "config.json").write_text(json.dumps(settings))
+        at = len(self.lines)
+        self.put(power=True)
+        self.wait(lambda got: got["running"] and got["state"] == "A1", since=at)
+
     def charge(self) -> None:
         """Plug in, be ready, and have power."""
         self.put(ev="B")
@@ -166,6 +194,83 @@ class Bench:
     def stop(self) -> None:
         self._socket.close()
         self.child.end()
+
+
+class Relay:
+    """Between the charger and its broker: what it forwards it can cut, and refuse."""
+
+    def __init__(self, to: int) -> None:
+        """`to`: the broker's port."""
+        self._to = to
+        self._pairs: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._take, args=(self._listener,), daemon=True).start()
+
+    def _take(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                board, _ = listener.accept()
+                broker = socket.create_connection(("127.0.0.1", self._to))
+                self._pairs += (board, broker)
+                for one, other in ((board, broker), (broker, board)):
+                    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def _pass(one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := one.recv(4096):
+                other.sendall(data)
+        for end in (one, other):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        """End every connection."""
+        pairs, self._pairs = self._pairs, []
+        for end in pairs:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def refuse(self) -> None:
+        """End every connection, and take none until `listen`."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def listen(self) -> None:
+        """Take connections again."""
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._take, args=(self._listener,), daemon=True).start()
+
+
+class NameServer:
+    """The network's: whatever is asked for is on this computer."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", port))
+        self.asked = 0
+        threading.Thread(target=self._answer, daemon=True).start()
+
+    def _answer(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                data, who = self._socket.recvfrom(512)
+                if not who:  # closed
+                    return
+                self.asked += 1
+                header = data[:2] + b"\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00"
+                answer = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x05\x00\x04\x7f\x00\x00\x01"
+                self._socket.sendto(header + data[12:] + answer, who)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
 
 
 def until(
