@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import ssl
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Mapping
@@ -116,6 +117,7 @@ class Manager:
         open_door: bool,
         username: str = "",
         password: str = "",
+        tls: ssl.SSLContext | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.site = site
@@ -165,6 +167,7 @@ class Manager:
             username,
             password,
         )
+            tls,
 
     async def run(self) -> None:
         """Serve until cancelled."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import socket
+import ssl
 import time
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -61,6 +62,7 @@ def serve(path: Path, *, verbose: bool) -> None:
             open_door=file.open,
             username=file.broker.username,
             password=file.broker.password,
+            tls=_tls(file, here),
             clock=Clock(ZoneInfo(file.timezone) if file.timezone else None),
         )
         manager.config = path.resolve()
@@ -98,6 +100,22 @@ def serve(path: Path, *, verbose: bool) -> None:
         store.close()
         if own is not None:
             own.stop()
+
+
+def _tls(file: SiteFile, here: Path) -> ssl.SSLContext | None:
+    """How the broker proves itself to us, and we to it; None without TLS."""
+    b = file.broker
+    if b.ca is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=here / b.ca)
+        if b.certificate and b.private_key:
+            context.load_cert_chain(here / b.certificate, here / b.private_key)
+    except OSError as e:  # an SSLError is one
+        names = ", ".join(str(p) for p in (b.ca, b.certificate, b.private_key) if p)
+        raise Refusal(f"the broker's certificates ({names}): {e}; see `ievcc doctor`") from e
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def _forwarder(file: SiteFile, here: Path, boot: int) -> Forwarder:
