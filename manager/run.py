@@ -12,11 +12,11 @@ import logging
 import ssl
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manager import store as tables
 from manager.core import plain
@@ -44,6 +44,9 @@ from manager.store import Row, Store
 from manager.updates import Updates
 from shared import protocol
 
+if TYPE_CHECKING:
+    from manager.reception import Reception
+
 log = logging.getLogger(__name__)
 
 TICK_S = 0.25  # rises wait for a tick; leases need one a second
@@ -52,13 +55,6 @@ _ANSWERS_PER_S = 5  # to one device's bad messages; more are counted and not ans
 _KEEP_SITE_MS = 500  # many may register at once: one write for all of them
 _KEEP_HABITS_MS = 600_000
 _ANSWER_S = 1.5  # for a device that is said to be offline to say that it is not
-
-
-def _cut(text: str, most: int) -> str:
-    """At most so many bytes of UTF-8, no half characters."""
-    return text.encode()[:most].decode(errors="ignore")
-
-
 _PEERS_MAX = 5000  # names remembered; a flood of made-up ones is counted, no more
 
 
@@ -67,7 +63,7 @@ class Clock:
 
     def __init__(self, zone: tzinfo | None = None) -> None:
         """`zone` of the site; None for this system's."""
-        self._zone = zone
+        self.zone = zone
         self.timezone = str(getattr(zone, "key", ""))  # its name; "": this system's
 
     def now_ms(self) -> int:
@@ -80,7 +76,7 @@ class Clock:
 
     def minute_of_week(self, utc_s: int) -> int:
         """Local; Monday 00:00 is 0."""
-        t = datetime.fromtimestamp(utc_s, UTC).astimezone(self._zone)
+        t = datetime.fromtimestamp(utc_s, UTC).astimezone(self.zone)
         return t.weekday() * 1440 + t.hour * 60 + t.minute
 
 
@@ -136,13 +132,14 @@ class Manager:
         self.boot = store.raise_boot()
         self.logins: Logins | None = None  # None: nobody is asked who he is
         self.outbox: Outbox | None = None  # where a fog is to hear of everything
-        self.cards: Callable[[str], tuple[str, str]] | None = None  # number -> verdict, user
+        self.reception: Reception | None = None  # users, cards and sessions
         self.barred: Callable[[str], bool] = lambda _: False  # devices shut out from the cloud
         self.watch: Watch | None = None  # of the breaker on the main cable
         self.adapters: dict[str, Callable[[Mapping[str, Any]], None]] = {}  # not on MQTT
         self.alongside: list[Callable[[], Coroutine[Any, Any, None]]] = []  # while it runs
         self.listeners: list[Callable[[str, Mapping[str, Any]], None]] = []  # of what was taken
         self.ceilings: dict[str, dict[str, int]] = {}  # who says so -> charger -> A
+        self.more: dict[str, Callable[[], Any]] = {}  # what else is shown, by name
         self.peers: dict[str, Peer] = {}
         self.refused: Counter[str] = Counter()
         self.taken = 0  # messages
@@ -166,8 +163,8 @@ class Manager:
             self._link_changed,
             username,
             password,
-        )
             tls,
+        )
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -342,6 +339,7 @@ class Manager:
 
     def _arrived(self, arrival: Arrival) -> None:
         rows: list[Row] = []
+        after: list[Callable[[], None]] = []
         try:
             device, _, kind = arrival.topic.removeprefix(self.root).partition("/")
             if kind == "state":
@@ -350,11 +348,12 @@ class Manager:
                 # Nothing a device says is to be kept by the broker; what is, is somebody's replay.
                 self._refuse(device, "retained", "", rows)
             elif kind == "new":
-                self._announced(device, arrival, rows)
+                after += self._announced(device, arrival, rows)
             elif kind == "up":
-                self._reported(device, arrival, rows)
+                after += self._reported(device, arrival, rows)
         finally:
-            self.store.write(rows, self._on_loop(lambda: self.link.acknowledge(arrival)))
+            after.append(lambda: self.link.acknowledge(arrival))
+            self.keep(rows, after)
 
     def _state(self, device: str, data: bytes) -> None:
         peer = self.peers.get(device)
@@ -374,38 +373,59 @@ class Manager:
         if self.peers[device].presence.offline_ms == since_ms:
             self.apply(Offline(device))
 
-    def _announced(self, place: str, arrival: Arrival, rows: list[Row]) -> None:
+    def keep(self, rows: list[Row], after: Iterable[Callable[[], None]] = ()) -> None:
+        """Write rows; what is to come after is done here, in this order, when they are on disk."""
+        for call in after:
+            self.store.write(rows, self._on_loop(call))
+            rows = []
+        if rows:
+            self.store.write(rows)
+
+    def signed(self, device: str) -> bool:
+        """Whether what we say to a device is signed with a key of its own."""
+        return device not in self.adapters and self._peer(device).key is not None
+
+    def _announced(
+        self, place: str, arrival: Arrival, rows: list[Row]
+    ) -> list[Callable[[], None]]:
         topic = protocol.HELLO if place == "hello" else f"{place}/new"
         try:
             message = protocol.decode(arrival.data)
         except protocol.ProtocolError as e:
             self._refuse(e.sender, e.what, str(e), rows, answer=protocol.BAD_CODE)
-            return
+            return []
         device = message.get("id", "")
         if not device:
             # Whose it is nobody knows: on a counter's topic its answer goes there, else nowhere.
             who = "" if place == "hello" else place
             self._refuse(who, "code", "Invalid Message: message code", rows, protocol.BAD_CODE)
-            return
+            return []
         if self._admitted(device, arrival, message, rows):
-            self._take(device, message, rows, topic)
+            return self._take(device, message, rows, topic)
+        return []
 
-    def _reported(self, device: str, arrival: Arrival, rows: list[Row]) -> None:
+    def _reported(
+        self, device: str, arrival: Arrival, rows: list[Row]
+    ) -> list[Callable[[], None]]:
         try:
             message = protocol.decode(arrival.data)
         except protocol.ProtocolError as e:
             answer = protocol.BAD_CODE if e.what == "code" else protocol.BAD_MESSAGE
             self._refuse(device, e.what, str(e), rows, answer)
-            return
+            return []
         if self._admitted(device, arrival, message, rows):
-            self._take(device, message, rows)
+            return self._take(device, message, rows)
+        return []
+
+    def note(self, kind: str, device: str, words: str) -> None:
+        """Something worth a line in the log of events."""
+        self.store.write(self._note(kind, device, words))
 
     def heard(self, device: str, message: Mapping[str, Any], topic: str = "") -> None:
         """A message of a device that is here by an adapter; `topic` for an announcement."""
         rows: list[Row] = []
         self.taken += 1
-        self._take(device, message, rows, topic)
-        self.store.write(rows)
+        self.keep(rows, self._take(device, message, rows, topic))
 
     def ceiling(self, whose: str, limits: Mapping[str, int]) -> None:
         """Limit chargers to so many A each on somebody's behalf; it can only lower."""
@@ -415,27 +435,25 @@ class Manager:
 
     def _take(
         self, device: str, message: Mapping[str, Any], rows: list[Row], topic: str = ""
-    ) -> None:
+    ) -> list[Callable[[], None]]:
         self.apply(Announced(topic, message) if topic else Report(device, message))
         for listener in self.listeners:
             listener(device, message)
+        after = self.reception.heard(device, message, rows) if self.reception else []
         if topic:
             self._forward(device, message, rows)
-            return
+            return after
         if message["code"] == protocol.UPDATE_STATUS:
             self._hand_out(device, message)
         rows.extend(self._reading(device, message))
         self._forward(device, message, rows)
-        if message["code"] == protocol.CARD_READ and self.cards is not None:
-            verdict, user = self.cards(message["card"])
-            said = {"card": message["card"], "verdict": verdict, "user": _cut(user, 32)}
-            self._order(device, protocol.CARD_VERDICT, said)
+        return after
 
     def command(self, charger: str, command: str) -> str:
         """Pass a command on to a charger; what became of it, in words."""
         if charger not in self.site.chargers:
             return f"no charger {charger} here"
-        self._order(charger, protocol.COMMAND, {"command": command})
+        self.order(charger, protocol.COMMAND, {"command": command})
         return f"sent to {charger}"
 
     def command_from_elsewhere(self, charger: str, command: str) -> str:
@@ -449,7 +467,8 @@ class Manager:
         except TimeoutError:
             return "the manager is busy"
 
-    def _order(self, device: str, code: int, fields: Mapping[str, Any]) -> None:
+    def order(self, device: str, code: int, fields: Mapping[str, Any]) -> None:
+        """Tell a device something, as an answer to the newest message heard of it."""
         presence = self._peer(device).presence
         re = {"re_boot": presence.boot, "re_seq": presence.seq}
         self._send(device, {"code": code, **fields, **re})

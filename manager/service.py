@@ -20,9 +20,13 @@ from manager.core.site import Site
 from manager.decision_log import DecisionLog
 from manager.forward import Forwarder, Settings
 from manager.logins import Logins, keep_token
+from manager.ocpp import service as ocpp
 from manager.outbox import LogLines, Outbox
+from manager.people import People
+from manager.reception import Reception
 from manager.refusal import Refusal
 from manager.run import Clock, Manager
+from manager.sessions import Sessions
 from manager.site_file import SiteFile, SiteFileError, load
 from manager.store import Store, StoreError
 from manager.web import app as web
@@ -69,11 +73,15 @@ def serve(path: Path, *, verbose: bool) -> None:
         logins = Logins(store.path, store.write, manager.clock.utc_ms, time.monotonic)
         keep_token(store.path, logins.token)
         manager.logins = logins
+        people = People(store.path)
+        Reception(manager, people, Sessions(store.path, people, manager.clock.zone))
         if file.decisions is not None:
             manager.decisions = DecisionLog(
                 here / file.decisions, manager.boot, manager.site, manager.clock.now_ms()
             )
             manager.site = manager.decisions.site
+        if file.ocpp.down or file.ocpp.up:
+            ocpp.put_into(manager, file.ocpp, here)
         if file.breaker is not None:
             manager.watch = Watch.on(file.breaker, file.site)
         if file.fog is not None:
@@ -132,8 +140,9 @@ def _cloud(file: SiteFile, here: Path, manager: Manager) -> CloudLink:
     ca = here / fog.ca if fog.ca else None
     path = (here / file.store).with_suffix(".copy")
     copy = CloudCopy(path, fog.cloud, file.site.settings.name, fog.key, ca)
-    manager.cards = copy.card
     manager.barred = copy.barred
+    if manager.reception is not None:
+        manager.reception.people.cloud = copy
     return CloudLink(copy, manager.command_from_elsewhere, lambda: manager.link.connected)
 
 

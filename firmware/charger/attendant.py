@@ -23,7 +23,7 @@ class Attendant:
         self._say = say
         self._measures = bool(config["own_meter"])
         self.access = Access(config["access"] == "free")
-        self.cards = CardList(bytes.fromhex(config["list_key"] or config["key"]))
+        self.cards = CardList(list_key(config))
         self.sessions = Sessions()
         self._sun: "tuple[bytes, ...]" = ()
         if config["picc_key"] and config["sun_key"]:
@@ -34,6 +34,10 @@ class Attendant:
         self._told = 0
         self._ended_at: "dict[int, int]" = {}
         self._stop_why = ""
+
+    def rekey(self, config: "Any") -> None:
+        """The key of the list has changed; the list made with it follows."""
+        self.cards.key = list_key(config)
 
     def session_wh(self, r: Report) -> int:
         """Energy of the running session, Wh."""
@@ -199,6 +203,11 @@ class Attendant:
         """The manager ends it."""
         self._stop_why = "manager"
         self.access.stop()
+
+
+def list_key(config: "Any") -> bytes:
+    """What turns a card's number into its hash on the list."""
+    return bytes.fromhex(config["list_key"] or config["key"])
 
 
 def _meter_wh(r: Report) -> int:

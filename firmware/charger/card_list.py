@@ -31,7 +31,7 @@ class CardList:
     """The list in flash, and the one coming in parts: it replaces the old one whole, when its last part has come."""
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        self.key = key
         self.number = 0
         self._cards: "list[str]" = []
         self._coming = 0
@@ -66,4 +66,4 @@ class CardList:
 
     def knows(self, card: str) -> bool:
         """Whether this card is on it."""
-        return hashed(self._key, card) in self._cards
+        return hashed(self.key, card) in self._cards

@@ -26,7 +26,7 @@ LOAD_MS = 1_000
 IDLE_LOAD_MS = 10_000
 ROUND_MS = 20
 FOREVER = -1
-AT_ONCE = ("schedule",)  # settings that count without a restart, beside those read at every round
+AT_ONCE = ("schedule", "list_key")  # settings that count without a restart, beside those read at every round
 
 
 class NetworkLane:
@@ -432,3 +432,5 @@ class NetworkLane:
         """A setting that counts without a restart has changed."""
         if name == "schedule":
             self._spans = parse(self._config["schedule"])
+        elif name == "list_key":
+            self.attendant.rekey(self._config)
