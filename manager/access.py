@@ -17,6 +17,7 @@ from pathlib import Path
 from shared import protocol
 
 MANAGER = "manager"
+
 TLS_PORT = 8883
 PLAIN_PORT = 1883
 _ROUNDS = 101  # mosquitto's own default; the passwords are 128 random bits, not words
@@ -43,21 +44,26 @@ def rules(site: str, members: Iterable[Member]) -> str:
         "topic write homeassistant/#",
         "topic read homeassistant/status",
     ]
-    for member in members:
+    own = [member_rules(site, member) for member in members]
+    return "\n".join(["\n".join(lines) + "\n", *own])
+
+
+def member_rules(site: str, member: Member) -> str:
+    """The part of `rules` that is about one device."""
+    root = f"ievcc/{site}"
+    lines = [
+        f"user {member.id}",
+        f"topic write {root}/{member.id}/up",
+        f"topic write {root}/{member.id}/state",
+        f"topic read {root}/{member.id}/down",
+    ]
+    if member.counter:
         lines += [
-            "",
-            f"user {member.id}",
-            f"topic write {root}/{member.id}/up",
-            f"topic write {root}/{member.id}/state",
-            f"topic read {root}/{member.id}/down",
+            f"topic write {root}/{member.counter}/new",
+            f"topic read {root}/{member.counter}/up",
         ]
-        if member.counter:
-            lines += [
-                f"topic write {root}/{member.counter}/new",
-                f"topic read {root}/{member.counter}/up",
-            ]
-        else:
-            lines.append(f"topic write {root}/{protocol.HELLO}")
+    else:
+        lines.append(f"topic write {root}/{protocol.HELLO}")
     return "\n".join(lines) + "\n"
 
 
@@ -71,14 +77,15 @@ def password_line(user: str, password: str, salt: bytes) -> str:
 def configuration(
     folder: Path, tls_port: int = TLS_PORT, plain_port: int = PLAIN_PORT, host: str = ""
 ) -> str:
-    """mosquitto.conf for the files in `folder`: ca.crt, broker.crt, broker.key, acl, passwords."""
+    """For mosquitto's conf.d: the files in `folder`: ca.crt, broker.crt, broker.key, acl, passwords.
+
+    What Debian's own mosquitto.conf says (persistence, log) is not said again: mosquitto takes it
+    for a mistake.
+    """
     bind = f" {host}" if host else ""
     return f"""\
 # Made by `ievcc init`.
 per_listener_settings true
-persistence true
-persistence_location /var/lib/mosquitto/
-log_dest syslog
 connection_messages true
 set_tcp_nodelay true
 # Devices send at most {protocol.MAX_BYTES} bytes; the manager's to home automation are longer.
@@ -98,6 +105,7 @@ allow_anonymous false
 acl_file {folder}/acl
 tls_version tlsv1.2
 
+# Energy meters: what they say is signed, what they hear too; here it can be read on the way.
 listener {plain_port}{bind}
 allow_anonymous false
 password_file {folder}/passwords

@@ -81,9 +81,17 @@ def _usage(*, signs: bool) -> x509.KeyUsage:
 
 
 def issue(
-    authority: Credential, common_name: str, now: datetime, hosts: tuple[str, ...] = ()
+    authority: Credential,
+    common_name: str,
+    now: datetime,
+    hosts: tuple[str, ...] = (),
+    days: int = LEAF_DAYS,
 ) -> Credential:
-    """A certificate of ours: a server's for `hosts` (names, addresses), or a client's."""
+    """A certificate of ours: a server's for `hosts` (names, addresses), or a client's.
+
+    It is valid from when the authority is: a board without a battery may judge it by the clock of
+    the day on which the board was set up.
+    """
     try:
         ca = x509.load_pem_x509_certificate(authority.certificate)
         ca_key = serialization.load_pem_private_key(authority.key, None)
@@ -99,8 +107,8 @@ def issue(
         .issuer_name(ca.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _SKEW)
-        .not_valid_after(min(now + timedelta(days=LEAF_DAYS), ca.not_valid_after_utc))
+        .not_valid_before(ca.not_valid_before_utc)
+        .not_valid_after(min(now + timedelta(days=days), ca.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)

@@ -42,8 +42,7 @@ class Site:
             access.password_line("Counter-1", "right", b"twelve bytes") + "\n"
         )
         conf = access.configuration(folder, self.tls_port, self.plain_port, "127.0.0.1")
-        conf = conf.replace("persistence true", "persistence false")
-        conf = conf.replace("log_dest syslog", "log_dest stderr")
+        conf += "log_dest stderr\n"
         if os.geteuid() == 0:
             conf += "user root\n"  # else it becomes the user mosquitto, who may not read tmp_path
         (folder / "mosquitto.conf").write_text(conf)
