@@ -154,6 +154,8 @@ class PretendBoard(Board):
 
     def _died(self) -> None:
         line, self._line = self._line, -1
+        self._listens = False  # what is typed from now on is for the program that comes
+        self._fifo = b""
         if line >= 0:
             self._loop.remove_reader(line)
             while data := _read(line):
