@@ -27,7 +27,8 @@ change and on get:
 
     {"t_ms": 81234, "pilot": {"duty_permille": 533, "high_mv": 5990, "low_mv": -11880},
      "contactor": true, "mains_out": true, "rcm": false, "state": "C2", "offer_a": 32,
-     "faults": [], "led": "on", "resets": {"wdt": 1}, "running": true, "ports": {"80": 40123}}
+     "faults": [], "led": "on", "resets": {"wdt": 1}, "running": true, "speed": 1,
+     "ports": {"80": 40123}}
 
 `t_ms` is the board's own clock, `contactor` the level of its coil, `mains_out` whether the
 contacts are closed on a live line, `rcm` what the residual current monitor tells the board.
@@ -186,6 +187,7 @@ class Board:
         self._sent: dict[bytes, bytes] = {}
         self._t_ms = 0
         self._t_at = time.monotonic()
+        self._paced = speed  # what the board itself goes by
         self._out = b""
         self._reason = "power"
         self.repl_attached = True
@@ -328,6 +330,7 @@ class Board:
         theirs.close()
         self._pidfd = os.pidfd_open(self._child.pid)
         self._t_at, self._t_ms = time.monotonic(), 0
+        self._paced = self.speed
         self._loop.add_reader(self._pidfd, self._died)
         self._loop.add_reader(ours.fileno(), self._heard)
 
@@ -552,6 +555,9 @@ class Board:
             elif kind == 83:  # "S"
                 changed = True
                 self._booted()
+            elif kind == 67:  # "C"
+                self._paced = b
+                changed = True
             elif kind == 86:  # "V"
                 self.repl_attached = bool(b)
         if changed:
@@ -678,6 +684,7 @@ class Board:
             "led": here.led,
             "resets": dict(self.resets),
             "running": self._child is not None,
+            "speed": self._paced,
             "ports": {str(low): high for low, high in self.ports.items()},
         }
 
@@ -722,7 +729,9 @@ class Board:
             return
         self._t_ms, self._t_at = self.now_ms(), time.monotonic()
         self.speed = speed
-        if self._channel is not None:
+        if self._channel is None:
+            self._paced = speed
+        else:
             with contextlib.suppress(OSError):
                 self._channel.send(_INPUT.pack(67, 0, 0, speed, 0))
         self._feed()

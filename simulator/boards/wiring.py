@@ -15,6 +15,7 @@ several to a packet from the bench, one a packet from the board:
       W          b time-out in ms; K: fed T index    a: length of the bytes that follow: an
       I2C/SPI/neopixel transfer, index = what, b = address S          the board has started V
       b: is the REPL on UART0? G          b: the level of a fault taken into account (for tests)
+      C          b: the clock runs so many times faster now
 
 Threads: the unix port runs threads truly at once, a board never does (its interpreter has one
 lock). So a thread here keeps the turn until it waits in one of the shims, which is where a
@@ -300,6 +301,7 @@ def _take(size):
             faults[index] = b
         elif kind == CLOCK:
             _pace(b)
+            say(CLOCK, 0, 0, b)  # from here on the bench knows this clock again
         elif kind == ANSWER:
             answers.append(bytes(_inbox[at : at + a]))
             at += a

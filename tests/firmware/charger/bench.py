@@ -158,7 +158,9 @@ class Bench:
 
     def pace(self, speed: int) -> None:
         """From now on the board's clock runs so many times as fast as the world's."""
+        at = max(0, len(self.lines) - 1)
         self.put(speed=speed)
+        self.wait(lambda got: got["speed"] == speed, since=at)
 
     def now_ms(self) -> int:
         """What the board's clock says."""

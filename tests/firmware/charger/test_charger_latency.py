@@ -55,11 +55,11 @@ class Measure:
         self.took: dict[str, list[int]] = {stuck: [] for stuck in STUCK}
         self.again = 0
 
-    def trial(self, stuck: str, made: Callable[[], int]) -> None:
-        """`made` makes one trial and gives its milliseconds."""
+    def trial(self, stuck: str, make: Callable[..., int], *what: object) -> None:
+        """`make(*what)` makes one trial and gives its milliseconds."""
         for _ in range(10):
             before = self._bench.waited_ms()
-            ms = made()
+            ms = make(*what)
             if ms <= self._limit_ms or self._bench.waited_ms() - before <= self._waited_ms:
                 self.took[stuck].append(ms)
                 return
@@ -161,8 +161,8 @@ def opens(
                 bench.put(net={what: 1})
             bench.pace(FAST)
             for k in range(trials):
-                car.trial(what, lambda k=k: leaves_c(bench, k))
-                rcm.trial(what, lambda k=k: residual(bench, k))
+                car.trial(what, leaves_c, bench, k)
+                rcm.trial(what, residual, bench, k)
         car.judge(record_property)
         rcm.judge(record_property)
         assert bench.line["resets"].get("wdt", 0) == 0
@@ -204,7 +204,7 @@ def lost(bench: Bench, manager: ChargerManager, hang: Callable[[], None], k: int
     bench.pace(1)
     ended = bench.wait(lambda got: got["offer_a"] == 6, since=at)["t_ms"]
     assert ended >= changed + TTL_MS, "before the promised end"
-    return round(ended - heard_ms - TTL_MS)
+    return round(int(ended) - heard_ms - TTL_MS)
 
 
 def leases(
@@ -242,8 +242,8 @@ def leases(
 
         for what in stuck:
             for k in range(trials):
-                cuts.trial("", lambda k=k: cut(bench, manager, k))
-                ends.trial(what, lambda what=what, k=k: once(what, k))
+                cuts.trial("", cut, bench, manager, k)
+                ends.trial(what, once, what, k)
         cuts.judge(record_property)
         ends.judge(record_property)
         assert bench.line["resets"].get("wdt", 0) == 0
