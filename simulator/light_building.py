@@ -99,14 +99,16 @@ class LightBuilding:
     def stop(self) -> None:
         """Send nothing new; what was sent is still repeated if the manager comes back."""
         self._stopped.set()
-        self._thread.join(10)
+        if self._thread.ident is not None:
+            self._thread.join(10)
 
     def close(self) -> None:
         """Leave the broker."""
         self.stop()
         self._closed.set()
         self._lost.set()
-        self._link.join(10)
+        if self._link.ident is not None:
+            self._link.join(10)
 
     def sent(self) -> dict[tuple[str, int, int], str]:
         """Every message that is to reach the cloud: (device, boot, seq) -> its name."""

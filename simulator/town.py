@@ -16,7 +16,7 @@ import psycopg
 from datahub.cloud import schema
 from datahub.fog import record, topics
 from manager import broker
-from manager.process import Child
+from manager.process import Child, wait_until_ended
 from simulator.kafka import Kafka, free_ports
 from simulator.light_building import LightBuilding
 from simulator.postgres import Postgres
@@ -159,16 +159,13 @@ class Town:
         return f"http://127.0.0.1:{self.api_port}"
 
     def stop(self) -> None:
-        """End everything in order."""
+        """End everything in order: devices, our own programs, then what they lean on."""
         for building in self.buildings:
             building.devices.close()
-            if building.manager is not None:
-                building.manager.end(5)
+        ours = [b.manager for b in self.buildings] + [*self.workers, self.api]
+        wait_until_ended([child for child in ours if child is not None], 5)
+        for building in self.buildings:
             if building.broker is not None:
                 building.broker.stop()
-        for worker in self.workers:
-            worker.end(5)
-        if self.api is not None:
-            self.api.end(3)
         self.kafka.stop()
         self.postgres.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from typing import Any
@@ -49,11 +50,10 @@ def signed(site: str, records: list[bytes], sent_ms: int | None = None) -> tuple
     return value, record.mac(key_of(site), value)
 
 
-def send(
-    servers: str, site: str, records: list[bytes], parcel: int = record.PARCEL_RECORDS
-) -> None:
-    """To the intake, in parcels; returns when Kafka has them."""
-    producer = Producer(
+@functools.cache
+def _producer(servers: str) -> Producer:
+    # A new one needs half a second for its number.
+    return Producer(
         {
             "bootstrap.servers": servers,
             "enable.idempotence": True,
@@ -61,7 +61,14 @@ def send(
             "linger.ms": 5,
         }
     )
+
+
+def send(
+    servers: str, site: str, records: list[bytes], parcel: int = record.PARCEL_RECORDS
+) -> None:
+    """To the intake, in parcels; returns when Kafka has them."""
+    producer = _producer(servers)
     for i in range(0, len(records), parcel):
         value, mac = signed(site, records[i : i + parcel])
         producer.produce(topics.INTAKE, key=site, value=value, headers={record.MAC_HEADER: mac})
-    assert producer.flush(30) == 0
+    assert producer.flush(60) == 0
