@@ -325,14 +325,29 @@ def _ocpp(
         one = _Table(raw.raw, f"ocpp.charger[{n}]", t.text)
         listed = _other(one, feeders, profile)
         if any(name in taken or not is_device_name(name) for name in listed.names):
-            raise one.error("id", f"{listed.id}: no name for a device (24 letters, digits, - and _), or taken")
+            raise one.error(
+                "id", f"{listed.id}: no name for a device (24 letters, digits, - and _), or taken"
+            )
         taken.update(listed.names)
         chargers[listed.id] = listed
     up = _up(t.table("up"), site) if "up" in t.raw else None
     t.done()
-    paths = [Path(text) if text else None for text in (certificate, key, ca)]
-    down = ocpp.Down(tuple(chargers.values()), host, port, profile, *paths, lasts, sample)
+    down = ocpp.Down(
+        tuple(chargers.values()),
+        host,
+        port,
+        profile,
+        _path(certificate),
+        _path(key),
+        _path(ca),
+        lasts,
+        sample,
+    )
     return Ocpp(down if chargers else None, up)
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
 
 
 def _other(t: _Table, feeders: Mapping[str, Feeder], profile: int) -> ocpp.Listed:
@@ -343,7 +358,9 @@ def _other(t: _Table, feeders: Mapping[str, Feeder], profile: int) -> ocpp.Liste
     phases = t.whole("phases", 1, 1, 3)
     wiring = t.get("wiring", list(range(1, phases + 1)))
     if not isinstance(wiring, list) or len(wiring) != phases or not set(wiring) <= {1, 2, 3}:
-        raise t.error("wiring", f"{wiring!r} does not name a phase of the building for each of {phases}")
+        raise t.error(
+            "wiring", f"{wiring!r} does not name a phase of the building for each of {phases}"
+        )
     feeder = t.word("feeder", "")
     if feeder and feeder not in feeders:
         raise t.error("feeder", f"no feeder {feeder}")
@@ -380,7 +397,9 @@ def _up(t: _Table, site: str) -> ocpp.Up:
         t.word("version", "1.6", ("1.6", "2.0.1")),
         t.flag("each", default=True),
         t.word("password", ""),
-        *(Path(text) if text else None for text in (ca, certificate, key)),
+        _path(ca),
+        _path(certificate),
+        _path(key),
         tuple(chargers),
     )
     t.done()

@@ -69,6 +69,7 @@ def state(manager: Manager) -> dict[str, Any]:
         "meters": [_meter(m, now_ms, manager) for m in site.meters.values()],
         "chargers": [_charger(c, now_ms, manager) for c in site.chargers.values()],
         "events": [event_words(e) for e in list(manager.events)[::-1][:30]],
+        **{name: show() for name, show in manager.more.items()},
     }
 
 

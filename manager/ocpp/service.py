@@ -1,0 +1,24 @@
+"""OCPP put into a manager, both ways, as its site file says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from manager.ocpp.settings import Ocpp
+from manager.refusal import Refusal
+from manager.run import Manager
+
+
+def put_into(manager: Manager, ocpp: Ocpp, here: Path) -> None:
+    """Have the manager serve chargers and be charge points. Refusal if it cannot."""
+    try:
+        from manager.ocpp.downward import Central  # noqa: PLC0415 - an extra, not always installed
+    except ImportError as e:
+        raise Refusal(f"OCPP needs the extra `ocpp`: {e}") from e
+    try:
+        if ocpp.down is not None:
+            central = Central(manager, ocpp.down, here)
+            manager.more["ocpp"] = central.shown
+            manager.alongside.append(central.run)
+    except OSError as e:
+        raise Refusal(f"OCPP: its certificates cannot be used: {e}") from e
