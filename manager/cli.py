@@ -24,6 +24,7 @@ _OWN = {
     "accounts": "manager.cli_accounts:accounts",
     "allocate": "manager.allocate:allocate",
     "devices": "manager.cli_devices:devices",
+    "init": "manager.init:init",
     "replay": "manager.replay:replay",
 }
 
