@@ -187,6 +187,9 @@ def status(work: Work, charger: Charger, message: Mapping[str, Any]) -> Charger:
         faults=tuple(message["faults"]),
         offer_a=message["offer_a"],
     )
+    if charger.mode != "managed" and now.mode == "managed":
+        ttl = work.site.settings.ttl_ms
+        now = leases.led_again(now, leases.own_a(charger), work.now, ttl)
     if moved:
         if state[0] in "CD":
             now = changed(now, asleep=False, idle_ms=-1)

@@ -12,7 +12,9 @@ arrived here at `a` is over at `a + ttl` at the latest, however long the network
    time to follow; or at once, if the contactor was open as it confirmed; or as soon as the charger's own meter,
    having shown more than the new limit, shows no more than it;
 4. a charger heard with a higher boot number has forgotten its leases: they count only for the time to follow;
-5. the failsafe current counts always: a lease can run out, by a partition, before those given to others do.
+5. the failsafe current counts always: a lease can run out, by a partition, before those given to others do;
+6. a charger that goes by its own rule counts at all it says it may take, whatever its leases; and once it is led
+   again, for a lease's life still, for its car has yet to follow the first lease.
 
 **Law: no lease is raised unless, with it, the sum of `worst_a` over all chargers on each phase of each feeder stays
 within that feeder's headroom.** Lowering needs no leave.
@@ -34,16 +36,31 @@ FIRST_NUMBER_BLOCK = 1_000  # lease numbers are set aside on disk in blocks, not
 
 def worst_a(charger: Charger, now_ms: int) -> int:
     """The most the car on this charger may lawfully be drawing, now or later, if it is sent nothing more. Whole A."""
-    worst = charger.failsafe_a
+    worst = max(charger.failsafe_a, own_a(charger))
     for lease in charger.granted:
         if lease.limit_a > worst and lease.ends_ms > now_ms:
             worst = lease.limit_a
     return worst
 
 
+def own_a(charger: Charger) -> int:
+    """What a car may be drawing that is charged by the charger's own rule; 0 for one that goes by leases."""
+    if charger.mode == "managed" or charger.state[:1] not in ("B", "C", "D"):
+        return 0
+    return charger.max_a if charger.cap_a is None else min(charger.max_a, charger.cap_a)
+
+
+def led_again(charger: Charger, had_a: int, now_ms: int, ttl_ms: int) -> Charger:
+    """The charger after it gave up its own rule, by which its car may have drawn `had_a`."""
+    if had_a == 0:
+        return charger
+    was = Granted(charger.boot, charger.number, had_a, now_ms + ttl_ms + FOLLOW_MS)
+    return changed(charger, granted=(*charger.granted, was))
+
+
 def known_worst_a(charger: Charger, now_ms: int) -> int:
     """The same without what an earlier manager may have granted: others wait for that, but are not cut for it."""
-    worst = charger.failsafe_a
+    worst = max(charger.failsafe_a, own_a(charger))
     for lease in charger.granted:
         if lease.number and lease.limit_a > worst and lease.ends_ms > now_ms:
             worst = lease.limit_a

@@ -275,6 +275,7 @@ class Station(ABC):
             if connector.out_of_reach(now):
                 charger = self.manager.site.chargers.get(name)
                 if charger is not None and charger.online:
+                    self.tell(connector, connector.status_message(now))
                     self.manager.apply(Offline(name))
                 continue
             if not due_only or now - connector.spoke_ms >= SPEAK_MS:
