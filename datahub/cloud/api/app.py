@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+import psycopg
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 
-from datahub.cloud.api import managers, measurements, people, rights
+from datahub.cloud.api import managers, measurements, money, people, rights
 from datahub.cloud.api.access import Doors, Settings
 from datahub.cloud.portal import pages as portal
+
+
+def _not_storable(_request: Request, error: Exception) -> JSONResponse:
+    # A text with a zero byte, a year beyond the database's: well-formed, and nothing there.
+    return JSONResponse({"detail": str(error).partition("\n")[0]}, 422)
 
 
 def make_app(settings: Settings) -> FastAPI:
@@ -29,9 +36,10 @@ def make_app(settings: Settings) -> FastAPI:
         lifespan=life,
     )
     app.state.doors = doors
-    for part in (people, rights, measurements, managers):
+    for part in (people, rights, money, measurements, managers):
         app.include_router(part.router, prefix="/api/v1")
     portal.mount(app)
+    app.add_exception_handler(psycopg.DataError, _not_storable)
 
     @app.get("/health", include_in_schema=False)
     def health() -> dict[str, bool]:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
 
 from datahub.cloud.api.access import Doors, doors_of, site_of
+from datahub.cloud.api.asking import Number
 from datahub.fog import record
 
 router = APIRouter(prefix="/manager", tags=["manager"])
@@ -46,7 +47,7 @@ async def copy(
     request: Request,
     site: Site,
     doors: Annotated[Doors, Depends(doors_of)],
-    have: int = 0,
+    have: Annotated[int, Field(ge=0)] = 0,
     wait_s: Annotated[float, Field(ge=0, le=_WAIT_MOST_S)] = 0,
 ) -> Response:
     """Everything the manager works from, signed with the site's key (header `X-Ievcc-Mac`).
@@ -99,7 +100,7 @@ def card(asked: CardAsked, site: Site, doors: Annotated[Doors, Depends(doors_of)
 
 @router.post("/wishes/{wish}")
 def wish_done(
-    wish: int, result: Result, site: Site, doors: Annotated[Doors, Depends(doors_of)]
+    wish: Number, result: Result, site: Site, doors: Annotated[Doors, Depends(doors_of)]
 ) -> bool:
     """What became of a wish; false if it is not this site's or was answered before."""
     with doors.nobody() as db:

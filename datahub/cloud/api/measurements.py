@@ -5,13 +5,22 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
-import psycopg
 from fastapi import APIRouter, HTTPException, Query, Security
 from psycopg.rows import dict_row
 from pydantic import AwareDatetime, BaseModel
 
 from datahub.cloud.api.access import Person, person_of
-from datahub.cloud.api.people import Administrator, After, AnyPerson, Limit, Page, TheDoors, page
+from datahub.cloud.api.asking import (
+    Administrator,
+    After,
+    AnyPerson,
+    Limit,
+    Number,
+    Page,
+    TheDoors,
+    changing,
+    page,
+)
 
 router = APIRouter(tags=["measurements"])
 Operator = Annotated[Person, Security(person_of, scopes=["grid"])]
@@ -24,7 +33,7 @@ class DeviceChange(BaseModel):
     own list decides). What is not named stays.
     """
 
-    person: int | None = None
+    person: Number | None = None
     authorised: bool | None = None
 
 
@@ -43,7 +52,11 @@ def sites(person: AnyPerson, doors: TheDoors, after: After = 0, limit: Limit = 1
 
 @router.get("/devices")
 def devices(
-    person: AnyPerson, doors: TheDoors, site: int = 0, after: After = 0, limit: Limit = 100
+    person: AnyPerson,
+    doors: TheDoors,
+    site: Number | None = None,
+    after: After = 0,
+    limit: Limit = 100,
 ) -> Page:
     """Meters and chargers I may see, with their newest counter."""
     with doors.seen_by(person.id) as db:
@@ -52,7 +65,7 @@ def devices(
             "SELECT d.id, d.site_id AS site, d.name, d.kind, d.role, d.model, d.firmware, d.max_a,"
             " d.person_id AS person, d.authorised, s.last_at, s.counted_wh FROM device d"
             " LEFT JOIN device_state s ON s.device_id = d.id"
-            " WHERE (%(site)s = 0 OR d.site_id = %(site)s)",
+            " WHERE (%(site)s::int IS NULL OR d.site_id = %(site)s)",
             {"site": site},
             after,
             limit,
@@ -62,29 +75,26 @@ def devices(
 
 @router.patch("/devices/{device}")
 def change_device(
-    device: int, change: DeviceChange, person: Administrator, doors: TheDoors
+    device: Number, change: DeviceChange, person: Administrator, doors: TheDoors
 ) -> dict[str, Any]:
     """Give a charger to a tenant, or share it; let a device in, or bar it."""
-    with doors.seen_by(person.id) as db:
-        try:
-            row = (
-                db.cursor(row_factory=dict_row)
-                .execute(
-                    "UPDATE device SET person_id = CASE WHEN %s THEN %s::int ELSE person_id END,"
-                    " authorised = CASE WHEN %s THEN %s::boolean ELSE authorised END"
-                    " WHERE id = %s RETURNING person_id AS person, authorised",
-                    (
-                        "person" in change.model_fields_set,
-                        change.person,
-                        "authorised" in change.model_fields_set,
-                        change.authorised,
-                        device,
-                    ),
-                )
-                .fetchone()
+    with changing(doors, person, forbidden=(403, "not a person of yours")) as db:
+        row = (
+            db.cursor(row_factory=dict_row)
+            .execute(
+                "UPDATE device SET person_id = CASE WHEN %s THEN %s::int ELSE person_id END,"
+                " authorised = CASE WHEN %s THEN %s::boolean ELSE authorised END"
+                " WHERE id = %s RETURNING person_id AS person, authorised",
+                (
+                    "person" in change.model_fields_set,
+                    change.person,
+                    "authorised" in change.model_fields_set,
+                    change.authorised,
+                    device,
+                ),
             )
-        except psycopg.errors.InsufficientPrivilege:
-            raise HTTPException(403, "not a person of yours") from None
+            .fetchone()
+        )
     if row is None:
         raise HTTPException(404, "no such device")
     return row
@@ -124,7 +134,7 @@ def sessions(
 def readings(
     person: AnyPerson,
     doors: TheDoors,
-    device: int,
+    device: Number,
     from_at: AwareDatetime,
     to_at: AwareDatetime,
     width: Annotated[Literal["raw", "minute", "quarter"], Query()] = "quarter",

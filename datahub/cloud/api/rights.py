@@ -5,11 +5,20 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-import psycopg
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, Field, model_validator
 
-from datahub.cloud.api.people import Administrator, After, AnyPerson, Limit, Page, TheDoors, page
+from datahub.cloud.api.asking import (
+    Administrator,
+    After,
+    AnyPerson,
+    Limit,
+    Number,
+    Page,
+    TheDoors,
+    changing,
+    page,
+)
 
 router = APIRouter(tags=["people"])
 
@@ -32,8 +41,8 @@ class Hours(BaseModel):
 class NewRight(BaseModel):
     """A person's limits at a site. Without `windows`: always; without `chargers`: at all."""
 
-    site: int
-    person: int
+    site: Number
+    person: Number
     max_a: int | None = Field(default=None, ge=6, le=80)
     priority: int = Field(default=0, ge=0, le=9)
     quota_wh: int | None = Field(default=None, ge=0, le=10**9, description="a month")
@@ -62,25 +71,22 @@ def set_right(new: NewRight, person: Administrator, doors: TheDoors) -> dict[str
     """Set what a person may do at a site; it goes down to the building at once."""
     values = new.model_dump()
     values["windows"] = json.dumps(values["windows"])
-    with doors.seen_by(person.id) as db:
-        try:
-            row = db.execute(
-                "INSERT INTO charging_right (site_id, person_id, max_a, priority, quota_wh,"
-                " windows, chargers) VALUES (%(site)s, %(person)s, %(max_a)s, %(priority)s,"
-                " %(quota_wh)s, %(windows)s, %(chargers)s)"
-                " ON CONFLICT (site_id, person_id) DO UPDATE SET max_a = excluded.max_a,"
-                " priority = excluded.priority, quota_wh = excluded.quota_wh,"
-                " windows = excluded.windows, chargers = excluded.chargers RETURNING id",
-                values,
-            ).fetchone()
-        except psycopg.errors.InsufficientPrivilege:
-            raise HTTPException(403, "not a site or person of yours") from None
+    with changing(doors, person) as db:
+        row = db.execute(
+            "INSERT INTO charging_right (site_id, person_id, max_a, priority, quota_wh,"
+            " windows, chargers) VALUES (%(site)s, %(person)s, %(max_a)s, %(priority)s,"
+            " %(quota_wh)s, %(windows)s, %(chargers)s)"
+            " ON CONFLICT (site_id, person_id) DO UPDATE SET max_a = excluded.max_a,"
+            " priority = excluded.priority, quota_wh = excluded.quota_wh,"
+            " windows = excluded.windows, chargers = excluded.chargers RETURNING id",
+            values,
+        ).fetchone()
     assert row is not None
     return {"id": row[0]}
 
 
 @router.delete("/rights/{right}")
-def end_right(right: int, person: Administrator, doors: TheDoors) -> dict[str, bool]:
+def end_right(right: Number, person: Administrator, doors: TheDoors) -> dict[str, bool]:
     """Take a person's limits away: they may do what everybody may."""
     with doors.seen_by(person.id) as db:
         if not db.execute("DELETE FROM charging_right WHERE id = %s", (right,)).rowcount:
@@ -89,7 +95,9 @@ def end_right(right: int, person: Administrator, doors: TheDoors) -> dict[str, b
 
 
 @router.delete("/sites/{site}/users/{user}")
-def end_membership(site: int, user: int, person: Administrator, doors: TheDoors) -> dict[str, Any]:
+def end_membership(
+    site: Number, user: Number, person: Administrator, doors: TheDoors
+) -> dict[str, Any]:
     """A tenant moves out: their cards stop here; their sessions and bills stay theirs to see."""
     with doors.seen_by(person.id) as db:
         done = db.execute(

@@ -24,6 +24,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from psycopg.rows import dict_row
 
 from datahub.cloud.api import access, measurements, people
+from datahub.cloud.api import money as api_money
 from datahub.cloud.api.access import Doors, Person, doors_of
 
 _HERE = Path(__file__).parent
@@ -344,10 +345,10 @@ def add_tariff(
 ) -> RedirectResponse:
     """A new price from now on."""
     _needs(person, "site")
-    new = people.NewTariff(
+    new = api_money.NewTariff(
         site=site, name=name, from_at=datetime.now(UTC), per_kwh=round(per_kwh * 10_000)
     )
-    people.add_tariff(new, person, doors)
+    api_money.add_tariff(new, person, doors)
     return RedirectResponse(f"/portal/administrator?site={site}&said=tariff+added", 303)
 
 
@@ -381,8 +382,8 @@ def make_bills(
     local = datetime.now(ZoneInfo(zone[0]["timezone"]))
     ends = local.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     begins = (ends - timedelta(days=1)).replace(day=1)
-    run = people.BillRun(site=site, from_at=begins, to_at=ends)
-    made = people.make_bills(run, person, doors)["made"]
+    run = api_money.BillRun(site=site, from_at=begins, to_at=ends)
+    made = api_money.make_bills(run, person, doors)["made"]
     return RedirectResponse(f"/portal/administrator?site={site}&said={made}+bills+made", 303)
 
 
