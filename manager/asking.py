@@ -24,6 +24,10 @@ _tokens: dict[str, str] = {}  # where a manager of this computer answers -> what
 AsJson = Annotated[bool, typer.Option("--json", help="as JSON")]
 
 
+class NoAnswer(Refusal):
+    """No manager runs there."""
+
+
 def address(config: Path, url: str) -> str:
     """Where the manager of this site answers. Refusal if the site file cannot be read."""
     if url:
@@ -63,6 +67,6 @@ def ask(url: str, body: dict[str, Any] | None = None) -> Any:
             words = str(e)
         raise Refusal(words) from e
     except (OSError, ValueError) as e:
-        raise Refusal(
+        raise NoAnswer(
             f"no manager answers at {url}: start one with `ievcc run`, or give --config or --url"
         ) from e

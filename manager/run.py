@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manager import store as tables
+from manager.admission import Admission
 from manager.core import plain
 from manager.core.commands import Command, Note, Send
 from manager.core.decide import decide
@@ -26,6 +27,7 @@ from manager.core.events import (
     Announced,
     Configured,
     Event,
+    Forget,
     Offline,
     Online,
     Report,
@@ -54,6 +56,8 @@ _WORDS_BYTES = 96  # of a reply's words, by the table
 _ANSWERS_PER_S = 5  # to one device's bad messages; more are counted and not answered
 _KEEP_SITE_MS = 500  # many may register at once: one write for all of them
 _KEEP_HABITS_MS = 600_000
+_STRIKE_OFF_MS = 10_000
+_SIGNED = b'"mac":"'
 _ANSWER_S = 1.5  # for a device that is said to be offline to say that it is not
 _PEERS_MAX = 5000  # names remembered; a flood of made-up ones is counted, no more
 
@@ -118,8 +122,9 @@ class Manager:
     ) -> None:
         self.site = site
         self.store = store
-        self.keys = keys
-        self.open_door = open_door
+        self.admission = Admission(keys, store.devices(), everybody=open_door)
+        self._strangers = Peer(None, Presence(signed=False), protocol.Sender(None, 0))
+        self._leaving: dict[str, int] = {}  # sent away, and when to try to strike them off again
         self.clock = clock or Clock()
         name = file.settings.name
         self.root = f"ievcc/{name}/"
@@ -187,6 +192,7 @@ class Manager:
             self.apply(Tick(self.clock.minute_of_week(utc_s), utc_s))
             self.history.sample(self.site, self.clock.now_ms(), self.clock.utc_ms())
             self._keep_site_now_and_then()
+            self._strike_off()
             due = max(due + TICK_S, self._loop.time())
             await asyncio.sleep(due - self._loop.time())
 
@@ -357,7 +363,7 @@ class Manager:
 
     def _state(self, device: str, data: bytes) -> None:
         peer = self.peers.get(device)
-        if peer is None:
+        if peer is None or not self.admission.hears(device):
             return
         if data == b"offline":
             now_ms = self.clock.now_ms()
@@ -485,9 +491,8 @@ class Manager:
             words = f"{device} was barred from this site by its administrator"
             self._refuse(device, "barred", words, rows, protocol.REFUSED)
             return False
-        if device not in self.keys and not self.open_door:
-            words = f"{device} is not on the list of devices: add it with its key to the site file"
-            self._refuse(device, "stranger", words, rows, protocol.REFUSED)
+        if not self.admission.hears(device):
+            self._stranger(device, arrival, message, rows)
             return False
         peer = self._peer(device)
         try:
@@ -514,6 +519,86 @@ class Manager:
             self._refuse(device, verdict.value, "", rows)
         return False
 
+    def _stranger(
+        self, device: str, arrival: Arrival, message: dict[str, Any], rows: list[Row]
+    ) -> None:
+        utc_ms = self.clock.utc_ms()
+        done = self.admission.confirmed(device, message, utc_ms)
+        if done is not None:
+            # Started anew it signs; until then it would not know what is signed with its key.
+            answers = {"re_boot": message["boot"], "re_seq": message["seq"]}
+            self._send(device, {"code": protocol.COMMAND, "command": "reset", **answers})
+            self._let_in(device, *done)
+            return
+        words = f"{device} is not on the list of devices"
+        if _is_new(message):
+            words = self.admission.stranger(message, _SIGNED in arrival.data, utc_ms)
+        what = "revoked" if device in self.admission.revoked else "stranger"
+        self._refuse(device, what, words, rows, protocol.REFUSED, message)
+
+    def authorise(self, device: str, key: str | None, who: str) -> str:
+        """Let a device in: by its key, again, or, a board without one, by giving it one. Words.
+
+        Refusal says what is missing.
+        """
+        utc_ms = self.clock.utc_ms()
+        waits = self.admission.waiting.get(device)
+        if key is None and waits is not None and device not in self.admission.keys:
+            _, offer = self.admission.offer(device, who, utc_ms)
+            self._send(device, offer)
+            return f"{device} is given a key, and will start anew with it"
+        words, rows = self.admission.let_in(device, key, who, utc_ms)
+        if rows:
+            self._let_in(device, words, rows)
+            if waits is not None:
+                answers = {"re_boot": waits.boot, "re_seq": waits.seq}
+                self.invite(device, answers)
+        return words
+
+    def invite(self, device: str, answers: Mapping[str, int]) -> None:
+        """Have a board announce itself now rather than in half a minute."""
+        reply = {"code": protocol.REPLY, "result": protocol.UNKNOWN_DEVICE, "words": "come in"}
+        self._send(device, {**reply, **answers})
+
+    def _let_in(self, device: str, words: str, rows: list[Row]) -> None:
+        self._forget_key(device)
+        self._leaving.pop(device, None)
+        self.store.write([*rows, *self._note("authorised", device, words)], now=True)
+
+    def _forget_key(self, device: str) -> None:
+        """Its key is another: what was said with the old one is worth nothing, nor its numbers."""
+        refused = self.peers[device].refused if device in self.peers else Counter[str]()
+        self.peers.pop(device, None)
+        self._peer(device).refused = refused
+        self.store.write([(tables.HEARD, (device, 0, 0))])
+
+    def revoke(self, device: str, who: str) -> str:
+        """Hear a device no more; its charger gets no more leases and goes when its last is over."""
+        words, rows = self.admission.send_away(device, who, self.clock.utc_ms())
+        self.store.write([*rows, *self._note("revoked", device, words)], now=True)
+        if rows:
+            self._forget_key(device)
+            self.apply(Offline(device))
+            self._leaving[device] = 0
+        return words
+
+    def relist(self, listed: Mapping[str, bytes | None]) -> None:
+        """Go by the devices and keys of another site file."""
+        for device in self.admission.relist(listed):
+            self._forget_key(device)
+            if not self.admission.hears(device):
+                self.apply(Offline(device))
+                self._leaving[device] = 0
+
+    def _strike_off(self) -> None:
+        now_ms = self.clock.now_ms()
+        for device, due_ms in list(self._leaving.items()):
+            if device not in self.site.meters and device not in self.site.chargers:
+                del self._leaving[device]
+            elif now_ms >= due_ms:
+                self._leaving[device] = now_ms + _STRIKE_OFF_MS
+                self.apply(Forget(device))
+
     def _ask(self, device: str, presence: Presence) -> None:
         """Have the board that was there first speak, if it still runs."""
         answers = {"re_boot": presence.boot, "re_seq": presence.seq}
@@ -532,18 +617,20 @@ class Manager:
         self.refused[what] += 1
         if not protocol.is_device_name(device):
             return
-        known = device in self.peers or device in self.keys
+        known = device in self.peers or device in self.admission.keys
         if not known and len(self.peers) >= _PEERS_MAX:
             return
         peer = self._peer(device)
         peer.refused[what] += 1
+        # Made-up names are without number: all strangers together are answered as one device is.
+        whose = peer if self.admission.hears(device) else self._strangers
         now = self._loop.time()
-        earned = (now - peer.answered_at) * _ANSWERS_PER_S
-        peer.answers = min(_ANSWERS_PER_S, peer.answers + earned)
-        peer.answered_at = now
-        if peer.answers < 1:
+        earned = (now - whose.answered_at) * _ANSWERS_PER_S
+        whose.answers = min(_ANSWERS_PER_S, whose.answers + earned)
+        whose.answered_at = now
+        if whose.answers < 1:
             return
-        peer.answers -= 1
+        whose.answers -= 1
         if words or what != Verdict.REPLAY.value:
             rows.extend(self._note("refused", device, words or f"a {what} message"))
         if answer != protocol.OK:
@@ -556,7 +643,7 @@ class Manager:
     def _peer(self, device: str) -> Peer:
         peer = self.peers.get(device)
         if peer is None:
-            key = self.keys.get(device)
+            key = self.admission.keys.get(device)
             sender = protocol.Sender(key, self.boot)
             peer = self.peers[device] = Peer(key, Presence(signed=key is not None), sender)
         return peer

@@ -164,6 +164,10 @@ class Store:
         """The newest (boot, seq) taken from each device. Call before `start`."""
         return {d: (b, s) for d, b, s in self._db.execute("SELECT device, boot, seq FROM heard")}
 
+    def devices(self) -> list[tuple[str, str, str]]:
+        """Devices let in or sent away by hand: name, key, state. Call before `start`."""
+        return self._db.execute("SELECT id, key, state FROM device").fetchall()
+
     def raise_boot(self) -> int:
         """The manager's boot number, one higher at each start, committed before it is used."""
         boot = int(self.site().get("boot", 0)) + 1

@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from manager.refusal import Refusal
 from manager.run import Manager
-from manager.web import api, described, devices, login, now, past, settings
+from manager.web import admission, api, described, devices, login, now, past, settings
 from manager.web.guard import Guard
 
 
@@ -38,17 +38,26 @@ def _uplot(name: str) -> bytes:
     return (Path(spec.submodule_search_locations[0]) / "vendor" / name).read_bytes()
 
 
+_KINDS = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+}
+
+
 def assets() -> dict[str, tuple[bytes, str]]:
     """Every file of the page: path -> content and media type. WebError if uPlot is missing."""
-    here = resources.files("manager").joinpath("web")
-    return {
-        "/": (here.joinpath("index.html").read_bytes(), "text/html"),
-        "/assets/page.js": (here.joinpath("page.js").read_bytes(), "text/javascript"),
-        "/assets/page.css": (here.joinpath("page.css").read_bytes(), "text/css"),
-        "/assets/icon.svg": (here.joinpath("icon.svg").read_bytes(), "image/svg+xml"),
-        "/assets/uplot.js": (_uplot("uplot.iife.min.js"), "text/javascript"),
-        "/assets/uplot.css": (_uplot("uplot.min.css"), "text/css"),
-    }
+    files = {}
+    for file in resources.files("manager").joinpath("web").joinpath("page").iterdir():
+        kind = _KINDS.get(Path(file.name).suffix)
+        if kind:
+            path = "/" if file.name == "index.html" else f"/assets/{file.name}"
+            files[path] = file.read_bytes(), kind
+    files["/assets/uplot.js"] = _uplot("uplot.iife.min.js"), "text/javascript"
+    files["/assets/uplot.css"] = _uplot("uplot.min.css"), "text/css"
+    return files
 
 
 def operations(manager: Manager, ending: asyncio.Event) -> list[api.Operation]:
@@ -60,6 +69,7 @@ def operations(manager: Manager, ending: asyncio.Event) -> list[api.Operation]:
     ]
     if manager.config is not None:
         table += settings.operations(manager, manager.config)
+    table += admission.operations(manager)
     if manager.logins is not None:
         table += login.operations(manager.logins)
     return [*table, *described.operations(table)]
