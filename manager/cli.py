@@ -23,9 +23,15 @@ if TYPE_CHECKING:
 _OWN = {
     "accounts": "manager.cli_accounts:accounts",
     "allocate": "manager.allocate:allocate",
+    "bills": "manager.cli_money:bills",
+    "cards": "manager.cli_people:cards",
     "devices": "manager.cli_devices:devices",
     "init": "manager.init:init",
     "replay": "manager.replay:replay",
+    "report": "manager.cli_money:report_command",
+    "sessions": "manager.cli_money:sessions",
+    "tariffs": "manager.cli_money:tariffs",
+    "users": "manager.cli_people:users",
 }
 
 

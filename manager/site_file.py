@@ -17,6 +17,12 @@
 
     [ocpp]                        # other makers' chargers, and our chargers in others' networks: see docs/ocpp.md
 
+    [bills]                       # who sends them, as printed
+    name = "Condominium, Rua do Sol 7"
+    address = ["1200-001 Lisboa"]
+    tax_number = "PT 501 234 567"
+    language = "en"               # or pt
+
     [fog]                         # left out: nothing leaves the building
     url = "kafka://fog.example:9093"   # or https://fog.example/intake
     key = "..."                   # the site's own, 32 bytes in hex; with password, from the fog
@@ -113,6 +119,16 @@ class Web:
 
 
 @dataclass(frozen=True, slots=True)
+class Bills:
+    """Who sends the bills, and in which language."""
+
+    name: str = ""
+    address: tuple[str, ...] = ()
+    tax_number: str = ""
+    language: str = "en"
+
+
+@dataclass(frozen=True, slots=True)
 class Fog:
     """Where records go, and as whom; `cloud` is the API cards and wishes come from, "" for none.
 
@@ -141,6 +157,7 @@ class SiteFile:
     breaker: Breaker | None = None
     ocpp: Ocpp = field(default_factory=Ocpp)
     decisions: Path | None = None  # folder of the record of decisions
+    bills: Bills = field(default_factory=Bills)
 
 
 class _Table:
@@ -286,6 +303,7 @@ def parse(text: str) -> SiteFile:
     decisions = Path(kept) if kept else None
     t.done()
     fog = _fog(top) if "fog" in raw else None
+    bills = _bills(top.table("bills"))
     breaker = _breaker(top.table("breaker"), min(feeders[MAIN].limit_ma) / 1000)
     both = _ocpp(top.table("ocpp"), feeders, devices, settings.name) if "ocpp" in raw else Ocpp()
     others = both.down.chargers if both.down else ()
@@ -301,7 +319,7 @@ def parse(text: str) -> SiteFile:
     )
     check_failsafes(site, {d.id: (d.feeder or MAIN, d.failsafe_a) for d in devices.values()}, text)
     return SiteFile(
-        site, broker, web, store, devices, opened, timezone, fog, breaker, both, decisions
+        site, broker, web, store, devices, opened, timezone, fog, breaker, both, decisions, bills
     )
 
 
@@ -404,6 +422,20 @@ def _up(t: _Table, site: str) -> ocpp.Up:
     )
     t.done()
     return up
+
+
+def _bills(t: _Table) -> Bills:
+    address = t.get("address", [])
+    if not isinstance(address, list) or not all(isinstance(line, str) for line in address):
+        raise t.error("address", f"{address!r} is not a list of lines")
+    bills = Bills(
+        t.word("name", ""),
+        tuple(address),
+        t.word("tax_number", ""),
+        t.word("language", "en", ("en", "pt")),
+    )
+    t.done()
+    return bills
 
 
 def _fog(top: _Table) -> Fog:
