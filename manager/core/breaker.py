@@ -382,10 +382,18 @@ class Linky:
             return 0.0
         x2 = (current_ma / self.contract_ma) ** 2
         edge = self.limit**2
+        y, begun_s = self.y, 0.0
+        if self.part_ms:  # the second that has begun ends as a mixture of what was and what is
+            rest_ms = 1000 - self.part_ms
+            mean = (self.part_mams + rest_ms * current_ma) / 1000 / self.contract_ma
+            y = self.b * mean**2 + (1 - self.b) * y
+            begun_s = rest_ms / 1000
+            if y > edge:
+                return begun_s
         if x2 <= edge:
             return NEVER
-        steps = math.log((x2 - self.y) / (x2 - edge)) / -math.log(1 - self.b)
-        return float(math.floor(steps) + 1)
+        steps = math.log((x2 - y) / (x2 - edge)) / -math.log(1 - self.b)
+        return begun_s + math.floor(steps) + 1
 
 
 # --- Italy --------------------------------------------------------------------------------------

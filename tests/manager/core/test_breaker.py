@@ -199,6 +199,13 @@ def test_italys_three_hours_are_for_the_whole_day() -> None:
     assert meter.after(20_000, 24 * 3_600_000).seconds_left(35_000) == 180 * 60
 
 
+def test_a_linky_counts_the_second_that_has_begun() -> None:
+    meter = Linky(8_130).after(13_200, 100_000).after(72_000, 900)
+    left = meter.seconds_left(13_200)
+    assert not meter.after(13_200, round(left * 1000) - 1).tripped
+    assert meter.after(13_200, round(left * 1000)).tripped
+
+
 MODELS = st.one_of(
     st.builds(Mcb, st.sampled_from(["B", "C", "D"]), st.integers(6_000, 125_000), st.floats(0, 1)),
     st.builds(Icp, st.integers(5_000, 100_000), st.floats(1, 200), st.floats(1, 2)),
