@@ -1,0 +1,131 @@
+// The shell of the page: who looks, in which language, and which view is shown.
+
+import { may, me, Refused, whoAmI } from "/assets/ask.js";
+import { $, h, icon, say } from "/assets/dom.js";
+import * as live from "/assets/live.js";
+import { inZone, load, t } from "/assets/words.js";
+
+// name, the least role, and whether a phone shows it at the bottom or in the menu
+const VIEWS = [
+  ["now", "tenant", true],
+  ["history", "operator", true],
+  ["events", "operator", false],
+  ["settings", "administrator", false],
+  ["menu", "tenant", true],
+];
+
+let end = null; // of the view that is shown
+let shown = 0; // which of several quick changes is the last
+
+function views() {
+  return VIEWS.filter(([, role]) => may(role));
+}
+
+/** Tell what was done, or what went wrong. */
+export function tell(words, bad = false) {
+  say($("said"), words);
+  $("said").className = bad ? "bad" : "";
+  clearTimeout(tell.timer);
+  tell.timer = setTimeout(() => say($("said"), ""), 8000);
+}
+
+/** Do something and tell what the manager says to it; a refusal is told too. The answer, or null. */
+export async function tried(doing) {
+  try {
+    const said = await doing();
+    if (said?.words) tell(said.words);
+    return said;
+  } catch (e) {
+    if (!(e instanceof Refused)) throw e;
+    tell(e.message, true);
+    if (e.status === 0) tell(t("no-answer"), true);
+    return null;
+  }
+}
+
+function drawNavigation() {
+  const links = views().map(([name, , bottom]) => h("li", { class: bottom ? "" : "aside" },
+    h("a", { href: `#${name}`, "data-view": name }, icon(name), h("span", {}, t(`view.${name}`)))));
+  $("nav").setAttribute("aria-label", t("navigation"));
+  $("nav").firstElementChild.replaceChildren(...links);
+  $("nav").hidden = !me.role;
+}
+
+async function show(focus) {
+  const turn = shown += 1;
+  const asked = location.hash.slice(1).split("/")[0];
+  const name = me.role ? (views().find(([n]) => n === asked) ?? views()[0])[0] : "login";
+  for (const link of $("nav").querySelectorAll("a")) {
+    if (link.dataset.view === name) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  const view = await import(`/assets/view_${name}.js`);
+  if (turn !== shown) return;
+  end?.();
+  end = null;
+  const main = $("main");
+  const title = h("h1", { id: "title" }, t(`view.${name}`));
+  main.replaceChildren(title);
+  main.dataset.view = name;
+  document.title = `${t(`view.${name}`)} – ${live.state?.name ?? "IEVCC"}`;
+  if (focus) {
+    main.focus({ preventScroll: true });
+    scrollTo(0, 0);
+  }
+  try {
+    end = await view.show(main) ?? null;
+  } catch (e) {
+    if (!(e instanceof Refused)) throw e;
+    main.append(h("p", { class: "none" }, e.message || t("no-answer")));
+  }
+  main.dataset.ready = name;
+}
+
+function linkIs(yes, words) {
+  $("link").dataset.live = yes ? "yes" : "no";
+  say($("link"), words);
+}
+
+async function begin() {
+  await whoAmI();
+  drawNavigation();
+  if (me.role) {
+    await live.start();
+    live.listen((state) => {
+      inZone(state.timezone);
+      say($("name"), state.name);
+      const { connected } = state.broker;
+      linkIs(connected, connected ? t("live") : t("no-broker"));
+    });
+  } else {
+    linkIs(false, t("not-logged-in"));
+  }
+  await show(false);
+}
+
+/** Another who looks, or another language: everything anew. */
+export async function anew() {
+  end?.();
+  end = null;
+  live.stop();
+  await load();
+  say($("skip"), t("skip"));
+  await begin();
+}
+
+export function theme(name) {
+  if (name === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = name;
+  localStorage.setItem("theme", name);
+  window.dispatchEvent(new Event("theme"));
+}
+
+theme(localStorage.getItem("theme") ?? "auto");
+window.addEventListener("hashchange", () => show(true));
+window.addEventListener("silent", () => linkIs(false, t("no-answer")));
+window.addEventListener("logged-out", () => anew());
+$("skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  $("main").focus();
+});
+anew().catch(() => linkIs(false, t("no-answer")));

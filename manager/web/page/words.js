@@ -1,0 +1,99 @@
+// Words, numbers and times, in the language of whoever looks and the time zone of the site.
+
+const LANGUAGES = { en: "English", pt: "Português" };
+let table = {};
+let zone;
+export let language = "en";
+
+export const languages = Object.entries(LANGUAGES);
+
+/** Load the language chosen here before, or the browser's. */
+export async function load() {
+  const wished = [localStorage.getItem("language"), ...navigator.languages.map((l) => l.slice(0, 2))];
+  language = wished.find((l) => l in LANGUAGES) ?? "en";
+  table = await (await fetch(`/assets/words.${language}.json`)).json();
+  document.documentElement.lang = language;
+}
+
+export function choose(name) {
+  localStorage.setItem("language", name);
+}
+
+/** The time zone of the site; "" for the browser's own. */
+export function inZone(name) {
+  zone = name || undefined;
+}
+
+const filled = (words, values) => words.replace(/{(\w+)}/g, (whole, name) => values[name] ?? whole);
+
+/** The words of this key, its {names} filled in. */
+export function t(key, values = {}) {
+  return filled(table[key] ?? key, values);
+}
+
+/** What the manager says: by its kind where this language has words for it, else as it said it. */
+export function told(kind, words, values = {}) {
+  return filled(table[`told.${kind}`] ?? words, values);
+}
+
+const number = (least, most = least) => {
+  const made = {};
+  return (n) => (made[language] ??= new Intl.NumberFormat(language, {
+    minimumFractionDigits: least, maximumFractionDigits: most,
+  })).format(n);
+};
+const tenths = number(1);
+const hundredths = number(2);
+export const plain = number(0, 3);
+
+export const amps = (a) => `${tenths(a)} A`;
+export const kwh = (wh) => `${wh < 10_000 ? hundredths(wh / 1000) : tenths(wh / 1000)} kWh`;
+export const kw = (w) => `${tenths(w / 1000)} kW`;
+/** Money in 1/10000 of the currency. */
+export const money = (units, currency) => new Intl.NumberFormat(language, {
+  style: "currency", currency: currency || "EUR",
+}).format(units / 10_000);
+
+const time = (options) => (ms) => new Intl.DateTimeFormat(language, { timeZone: zone, ...options }).format(ms);
+export const clock = time({ hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+export const hour = time({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+export const date = time({ weekday: "short", day: "numeric", month: "short" });
+export const longDate = time({ weekday: "long", day: "numeric", month: "long", year: "numeric" });
+export const month = time({ month: "long", year: "numeric" });
+export const dateAndTime = time({
+  year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", hourCycle: "h23",
+});
+
+export function duration(seconds) {
+  const minutes = Math.round(seconds / 60);
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
+}
+
+/** Year, month (0..11) and day of this moment at the site. */
+export function dayOf(ms) {
+  const parts = new Intl.DateTimeFormat("en-CA", {
+    timeZone: zone, year: "numeric", month: "2-digit", day: "2-digit", calendar: "gregory",
+  }).formatToParts(ms);
+  const part = (type) => Number(parts.find((p) => p.type === type).value);
+  return [part("year"), part("month") - 1, part("day")];
+}
+
+/** When this day begins at the site, in ms; days and months beyond their month's end run on. */
+export function dayStart(year, monthNumber, day) {
+  const wanted = Date.UTC(year, monthNumber, day);
+  let ms = wanted;
+  for (let round = 0; round < 2; round += 1) ms += wanted - wallClock(ms);
+  return ms;
+}
+
+function wallClock(ms) {
+  const parts = {};
+  for (const { type, value } of new Intl.DateTimeFormat("en-CA", {
+    timeZone: zone, year: "numeric", month: "numeric", day: "numeric", hour: "numeric", minute: "numeric",
+    second: "numeric", hourCycle: "h23", calendar: "gregory",
+  }).formatToParts(ms)) parts[type] = Number(value);
+  return Date.UTC(parts.year, parts.month - 1, parts.day, parts.hour, parts.minute, parts.second) + ms % 1000;
+}
+
+/** The wall clock of the site as a Date whose local fields say it, for plots. */
+export const onTheWall = (seconds) => (zone ? uPlot.tzDate(new Date(seconds * 1000), zone) : new Date(seconds * 1000));
