@@ -76,7 +76,7 @@ class Admission:
         for device, key, state in kept:
             if state == "revoked":
                 self.revoked.add(device)
-            else:
+            if key or state != "revoked":
                 self._hand[device] = bytes.fromhex(key) or None
         self._settle()
 

@@ -72,6 +72,10 @@ class Running:
         with urllib.request.urlopen(f"{self.url}/api/state", timeout=5) as answer:
             return json.load(answer)
 
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=5) as answer:
+            return json.load(answer)
+
     def post(self, path: str, body: object) -> Any:
         request = urllib.request.Request(
             f"{self.url}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
