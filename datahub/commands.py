@@ -13,9 +13,12 @@ import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from datahub.cloud.api import openid
 
 fog = typer.Typer(no_args_is_help=True, help="The fog: Kafka in, clean facts out.")
 cloud = typer.Typer(no_args_is_help=True, help="The cloud: database, API and portal.")
@@ -40,6 +43,23 @@ def _master() -> bytes:
         sys.stderr.write("the master key must be 32 bytes or more in hex\n")
         raise typer.Exit(1)
     return key
+
+
+def _provider() -> openid.Settings:
+    from datahub.cloud.api import openid
+
+    try:
+        return openid.Settings(
+            _need("IEVCC_OPENID_ISSUER"),
+            _need("IEVCC_OPENID_AUDIENCE"),
+            os.environ.get("IEVCC_OPENID_CLIENT", ""),
+            os.environ.get("IEVCC_OPENID_SECRET", ""),
+            os.environ.get("IEVCC_PORTAL", ""),
+            os.environ.get("IEVCC_OPENID_CLAIM", "email"),
+        )
+    except ValueError as e:
+        sys.stderr.write(f"{e}\n")
+        raise typer.Exit(1) from None
 
 
 def _log() -> None:
@@ -201,14 +221,20 @@ def add_user(
 
 @cloud.command("serve")
 def serve(host: str = "127.0.0.1", port: int = 8000, insecure_cookie: bool = False) -> None:
-    """API and portal. IEVCC_DSN must name the role ievcc_api; put TLS in front of it."""
+    """API and portal. IEVCC_DSN must name the role ievcc_api; put TLS in front of it.
+
+    People of an OpenID provider: IEVCC_OPENID_ISSUER and IEVCC_OPENID_AUDIENCE for tokens at the
+    API; IEVCC_OPENID_CLIENT, IEVCC_OPENID_SECRET and IEVCC_PORTAL (its address) for the portal's
+    login; IEVCC_OPENID_CLAIM where the login is not the `email`.
+    """
     import uvicorn
 
     from datahub.cloud.api.access import Settings
     from datahub.cloud.api.app import make_app
 
     _log()
-    settings = Settings(_need("IEVCC_DSN"), _master(), secure_cookie=not insecure_cookie)
+    provider = _provider() if os.environ.get("IEVCC_OPENID_ISSUER") else None
+    settings = Settings(_need("IEVCC_DSN"), _master(), provider, secure_cookie=not insecure_cookie)
     uvicorn.run(
         make_app(settings),
         host=host,

@@ -13,7 +13,7 @@ import pytest
 from psycopg import sql
 from starlette.testclient import TestClient
 
-from datahub.cloud.api.access import Provider, Settings
+from datahub.cloud.api.access import Settings
 from datahub.cloud.api.app import make_app
 from datahub.fog import record
 from tests.datahub.conftest import MASTER, Cloud
@@ -199,37 +199,6 @@ def test_wrong_passwords_and_tokens_are_refused(
         )
     cloud.do("UPDATE person SET token_version = 2 WHERE id = %s", (town.people["ana"],))
     assert client.get("/api/v1/me", headers=ana).status_code == 401
-
-
-def test_an_openid_providers_token_is_taken_for_a_known_login(cloud: Cloud, town: Town) -> None:
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    public = (
-        key.public_key()
-        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-        .decode()
-    )
-    provider = Provider("https://id.example", "ievcc", public)
-    with TestClient(make_app(Settings(cloud.api, MASTER, provider))) as client:
-
-        def status(**claims: Any) -> int:
-            good = {
-                "iss": "https://id.example",
-                "aud": "ievcc",
-                "exp": time.time() + 60,
-                "email": "ana@example.org",
-            }
-            token = jwt.encode({**good, **claims}, key, algorithm="ES256")
-            return client.get(
-                "/api/v1/me", headers={"Authorization": f"Bearer {token}"}
-            ).status_code
-
-        assert status() == 200
-        assert status(email="stranger@example.org") == 401
-        assert status(aud="other") == 401
-        assert status(exp=time.time() - 60) == 401
 
 
 def test_asking_too_often_is_answered_with_a_time_to_wait(cloud: Cloud, town: Town) -> None:

@@ -23,6 +23,7 @@ from psycopg_pool import ConnectionPool
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
+from datahub.cloud.api import openid
 from datahub.cloud.api.limits import Bucket
 from datahub.fog import record
 
@@ -43,22 +44,12 @@ bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/token", scopes=SCOPES)
 
 
 @dataclass(slots=True)
-class Provider:
-    """An OpenID provider whose tokens are taken: `login_claim` names the person's login here."""
-
-    issuer: str
-    audience: str
-    public_key: str
-    login_claim: str = "email"
-
-
-@dataclass(slots=True)
 class Settings:
     """What the API needs. `master` is the secret all keys come from: 32 bytes or more."""
 
     dsn: str
     master: bytes = field(repr=False)
-    provider: Provider | None = None
+    provider: openid.Settings | None = None
     secure_cookie: bool = True
     rate: float = 20.0
     burst: float = 100.0
@@ -88,6 +79,7 @@ class Doors:
         )
         self.asks = Bucket(settings.rate, settings.burst)
         self.logins = Bucket(settings.login_rate, settings.login_burst)
+        self.provider = openid.Provider(settings.provider) if settings.provider else None
 
     @contextmanager
     def seen_by(self, person: int) -> Iterator[Connection]:
@@ -159,10 +151,10 @@ def make_token(doors: Doors, person: Person, version: int, kind: str = "api") ->
 def read_token(doors: Doors, token: str, kind: str = "api") -> Person:
     """The person of a token; 401 if it is not ours, too old, or ended by a new token version."""
     try:
-        provider = doors.settings.provider
+        provider = doors.provider
         unverified = jwt.decode(token, options={"verify_signature": False})
-        if provider and unverified.get("iss") == provider.issuer and kind == "api":
-            return _from_provider(doors, provider, token)
+        if provider and unverified.get("iss") == provider.settings.issuer and kind == "api":
+            return by_login(doors, provider.login_of(token))[0]
         claims: dict[str, Any] = jwt.decode(
             token, doors.settings.key("token"), algorithms=["HS256"], audience=kind, issuer=ISSUER
         )
@@ -176,21 +168,13 @@ def read_token(doors: Doors, token: str, kind: str = "api") -> Person:
     return Person(person, frozenset(str(claims.get("scope", "")).split()))
 
 
-def _from_provider(doors: Doors, provider: Provider, token: str) -> Person:
-    claims = jwt.decode(
-        token,
-        provider.public_key,
-        algorithms=["RS256", "ES256"],
-        audience=provider.audience,
-        issuer=provider.issuer,
-    )
+def by_login(doors: Doors, login: str) -> tuple[Person, int]:
+    """The person an OpenID provider vouches for, and their token version; 401 if not here."""
     with doors.nobody() as db:
-        row = db.execute(
-            "SELECT id FROM login(%s)", (str(claims[provider.login_claim]),)
-        ).fetchone()
+        row = db.execute("SELECT id, token_version FROM login(%s)", (login,)).fetchone()
     if row is None:
         raise HTTPException(401, "not a user here", {"WWW-Authenticate": "Bearer"})
-    return Person(row[0], scopes_of(doors, row[0]))
+    return Person(row[0], scopes_of(doors, row[0])), row[1]
 
 
 def limited(bucket: Bucket, name: str, now_s: float) -> None:

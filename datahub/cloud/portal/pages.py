@@ -11,11 +11,14 @@ import hmac
 import importlib.util
 import json
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+import jwt
 import psycopg
 from fastapi import APIRouter, Depends, FastAPI, Form, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -26,9 +29,12 @@ from psycopg.rows import dict_row
 from datahub.cloud.api import access, measurements, people
 from datahub.cloud.api import money as api_money
 from datahub.cloud.api.access import Doors, Person, doors_of
+from datahub.cloud.api.openid import Errand, OpenIdError
 
 _HERE = Path(__file__).parent
 COOKIE = "ievcc"
+ERRAND = "ievcc-openid"
+_ERRAND_S = 600
 router = APIRouter(prefix="/portal", include_in_schema=False)
 _templates = Environment(
     loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined
@@ -121,10 +127,31 @@ _templates.filters["kwh"] = lambda wh: "" if wh is None else f"{wh / 1000:.2f}"
 _templates.filters["kw"] = lambda w: "" if w is None else f"{w / 1000:.1f}"
 
 
+def login_form(doors: Doors, wrong: str = "", status: int = 200) -> HTMLResponse:
+    """Where one logs in; `wrong` says why the last try failed."""
+    provider = doors.settings.provider
+    elsewhere = urlsplit(provider.issuer).hostname if provider and provider.client else ""
+    return show("login.html", status, wrong=wrong, elsewhere=elsewhere)
+
+
+def let_in(answer: Response, doors: Doors, person: Person, version: int) -> Response:
+    """This answer with a new cookie for this person."""
+    answer.set_cookie(
+        COOKIE,
+        access.make_token(doors, person, version, "portal"),
+        max_age=access.TOKEN_S,
+        httponly=True,
+        secure=doors.settings.secure_cookie,
+        samesite="strict",
+        path="/portal",
+    )
+    return answer
+
+
 @router.get("/login")
-def login_page() -> HTMLResponse:
+def login_page(doors: TheDoors) -> HTMLResponse:
     """Where one logs in."""
-    return show("login.html", wrong="")
+    return login_form(doors)
 
 
 @router.post("/login")
@@ -139,17 +166,60 @@ def login(
     try:
         person, version = access.check_login(doors, login, password, client)
     except HTTPException as e:
-        return show("login.html", e.status_code, wrong=str(e.detail))
-    answer = RedirectResponse("/portal", 303)
+        return login_form(doors, str(e.detail), e.status_code)
+    return let_in(RedirectResponse("/portal", 303), doors, person, version)
+
+
+@router.get("/openid")
+def to_provider(doors: TheDoors) -> Response:
+    """To the OpenID provider, to log in there."""
+    if doors.provider is None or not doors.provider.settings.client:
+        raise HTTPException(404, "no OpenID provider is set up")
+    try:
+        where, errand = doors.provider.begin()
+    except OpenIdError as e:
+        return login_form(doors, str(e), 502)
+    answer = RedirectResponse(where, 303)
+    claims = {**asdict(errand), "aud": ERRAND, "exp": int(time.time()) + _ERRAND_S}
     answer.set_cookie(
-        COOKIE,
-        access.make_token(doors, person, version, "portal"),
-        max_age=access.TOKEN_S,
+        ERRAND,
+        jwt.encode(claims, doors.settings.key("errand"), algorithm="HS256"),
+        max_age=_ERRAND_S,
         httponly=True,
         secure=doors.settings.secure_cookie,
-        samesite="strict",
-        path="/portal",
+        samesite="lax",  # it must come along when the provider sends somebody back
+        path="/portal/openid",
     )
+    return answer
+
+
+@router.get("/openid/back")
+def from_provider(
+    request: Request, doors: TheDoors, code: str = "", state: str = "", error: str = ""
+) -> Response:
+    """Back from the OpenID provider."""
+    if doors.provider is None or error:
+        return login_form(doors, f"the provider says: {error[:100]}", 401)
+    client = request.client.host if request.client else ""
+    access.limited(doors.logins, f"client {client}", time.monotonic())
+    try:
+        claims = jwt.decode(
+            request.cookies.get(ERRAND, ""),
+            doors.settings.key("errand"),
+            algorithms=["HS256"],
+            audience=ERRAND,
+        )
+        errand = Errand(claims["state"], claims["nonce"], claims["verifier"])
+        if not hmac.compare_digest(errand.state.encode(), state.encode()):
+            raise jwt.InvalidTokenError("not begun here: log in again")
+        person, version = access.by_login(doors, doors.provider.finish(errand, code))
+    except (jwt.PyJWTError, OpenIdError) as e:
+        return login_form(doors, str(e), 401)
+    except HTTPException as e:
+        return login_form(doors, str(e.detail), e.status_code)
+    # A page and not a redirect: the strict cookie is not sent on a way that began elsewhere.
+    answer = let_in(show("welcome.html"), doors, person, version)
+    answer.delete_cookie(ERRAND, path="/portal/openid")
     return answer
 
 
