@@ -256,8 +256,9 @@ def tariff_to_plain(tariff: Tariff) -> dict[str, Any]:
 
 def tariffs_from_text(text: str, timezone: str = "UTC") -> list[Tariff]:
     """Tariffs in TOML ([[tariff]] tables) or JSON (a list, or {"tariffs": [..]})."""
+    listed: Any
     try:
-        if text.lstrip()[:1] in ("{", "["):
+        if re.match(r"\s*(\{|\[\s*[\]{])", text):
             raw = json.loads(text, parse_float=Decimal)
             listed = raw.get("tariffs") if isinstance(raw, dict) else raw
         else:

@@ -72,22 +72,29 @@ class Reception:
         """Look for changes and at the clock, until cancelled."""
         loop = asyncio.get_running_loop()
         judged = loop.time()
-        for run in self.sessions.running.values():
-            self._judge(run.charger, run.user)
+        self._judge_all()
         while True:
             await asyncio.sleep(LOOK_S)
-            try:
-                changed = self.people.refresh()
-            except Refusal as e:  # a disk that fails: whom we know stays known
-                log.warning("%s", e)
-                changed = False
-            if changed:
-                self._due.clear()
-            if changed or loop.time() - judged >= JUDGE_S:
+            if loop.time() - judged >= JUDGE_S:
                 judged = loop.time()
-                for run in list(self.sessions.running.values()):
-                    self._judge(run.charger, run.user)
+                self._judge_all()
+            self.look()
             self._send_lists(loop.time())
+
+    def look(self) -> None:
+        """Take up what somebody has changed of users and cards."""
+        try:
+            changed = self.people.refresh()
+        except Refusal as e:  # a disk that fails: whom we know stays known
+            log.warning("%s", e)
+            return
+        if changed:
+            self._due.clear()
+            self._judge_all()
+
+    def _judge_all(self) -> None:
+        for run in list(self.sessions.running.values()):
+            self._judge(run.charger, run.user)
 
     # What devices say. Rows are added to `rows`; what is returned waits for their commit.
 

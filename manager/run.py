@@ -48,6 +48,7 @@ from shared import protocol
 
 if TYPE_CHECKING:
     from manager.reception import Reception
+    from manager.site_books import SiteBooks
 
 log = logging.getLogger(__name__)
 
@@ -138,6 +139,7 @@ class Manager:
         self.logins: Logins | None = None  # None: nobody is asked who he is
         self.outbox: Outbox | None = None  # where a fog is to hear of everything
         self.reception: Reception | None = None  # users, cards and sessions
+        self.site_books: SiteBooks | None = None  # where bills are made
         self.barred: Callable[[str], bool] = lambda _: False  # devices shut out from the cloud
         self.watch: Watch | None = None  # of the breaker on the main cable
         self.adapters: dict[str, Callable[[Mapping[str, Any]], None]] = {}  # not on MQTT

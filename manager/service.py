@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from manager import broker
+from manager import broker, systemd
 from manager.cloud_copy import CloudCopy
 from manager.cloud_link import CloudLink
 from manager.core import plain
@@ -26,7 +26,9 @@ from manager.people import People
 from manager.reception import Reception
 from manager.refusal import Refusal
 from manager.run import Clock, Manager
+from manager.running import Running
 from manager.sessions import Sessions
+from manager.site_books import SiteBooks, timezone_of
 from manager.site_file import SiteFile, SiteFileError, load
 from manager.store import Store, StoreError
 from manager.web import app as web
@@ -45,6 +47,7 @@ def serve(path: Path, *, verbose: bool) -> None:
     except SiteFileError as e:
         raise Refusal(f"{path}: {e}") from e
     here = path.resolve().parent
+    alone = Running(here / file.store)
     store = Store(here / file.store)
     own = None
     forwarder = None
@@ -73,7 +76,9 @@ def serve(path: Path, *, verbose: bool) -> None:
         logins = Logins(store.path, store.write, manager.clock.utc_ms, time.monotonic)
         keep_token(store.path, logins.token)
         manager.logins = logins
+        manager.alongside.append(systemd.keep_telling)
         people = People(store.path)
+        manager.site_books = SiteBooks(store.path, timezone_of(file), file.bills)
         Reception(manager, people, Sessions(store.path, people, manager.clock.zone))
         if file.decisions is not None:
             manager.decisions = DecisionLog(
@@ -108,6 +113,8 @@ def serve(path: Path, *, verbose: bool) -> None:
         store.close()
         if own is not None:
             own.stop()
+        systemd.say("STOPPING=1")
+        alone.release()
 
 
 def _tls(file: SiteFile, here: Path) -> ssl.SSLContext | None:

@@ -20,7 +20,18 @@ from starlette.routing import Route
 
 from manager.refusal import Refusal
 from manager.run import Manager
-from manager.web import admission, api, described, devices, login, now, past, settings
+from manager.web import (
+    admission,
+    api,
+    described,
+    devices,
+    login,
+    money,
+    now,
+    past,
+    people,
+    settings,
+)
 from manager.web.guard import Guard
 
 
@@ -66,7 +77,10 @@ def operations(manager: Manager, ending: asyncio.Event) -> list[api.Operation]:
         *now.operations(manager, ending),
         *past.operations(manager),
         *devices.operations(manager),
+        *people.operations(manager),
     ]
+    if manager.site_books is not None:
+        table += money.operations(manager, manager.site_books)
     if manager.config is not None:
         table += settings.operations(manager, manager.config)
     table += admission.operations(manager)
