@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -22,3 +23,12 @@ def say(state: str) -> bool:
         s.sendall(state.encode())
         return True
     return False
+
+
+async def keep_telling(every_s: float = 5.0) -> None:
+    """Tell systemd that the loop turns, for as long as it does; it starts us anew if it does not."""
+    say("READY=1")
+    while True:
+        if not say("WATCHDOG=1"):
+            return
+        await asyncio.sleep(every_s)
