@@ -1,0 +1,348 @@
+"""A charge point of ours in the words of OCPP 1.6J."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from manager.ocpp import kept, profiles
+from manager.ocpp.frames import CallFailed, Payload, Refused
+from manager.ocpp.point import VARIABLES, Outlet, Point, Running
+from manager.ocpp.quirks import time_text
+from manager.refusal import Refusal
+
+_WHY = {
+    "unplugged": "EVDisconnected",
+    "card": "Local",
+    "power_cut": "PowerLoss",
+    "PowerLoss": "PowerLoss",
+    "restart": "Reboot",
+}
+_LIST = {"VersionMismatch": "VersionMismatch", "Failed": "Failed", "Accepted": "Accepted"}
+
+
+class Point16(Point):
+    """See `Point`."""
+
+    version = "1.6"
+
+    def hello(self) -> Payload:
+        first = self.manager.site.chargers.get(next(iter(self.outlets)))
+        return {
+            "chargePointVendor": "IEVCC",
+            "chargePointModel": (
+                "IEVCC manager"
+                if len(self.outlets) > 1 or first is None
+                else first.model or "IEVCC"
+            )[:20],
+            "chargePointSerialNumber": self.name[:25],
+            "firmwareVersion": (first.firmware if first is not None else "")[:50] or "0",
+        }
+
+    def status_payload(self, outlet: Outlet, word: str) -> Payload:
+        charger = self.charger(outlet)
+        error: Payload = {"errorCode": "NoError"}
+        if word == "Faulted":
+            names = ", ".join(charger.faults) if charger is not None else ""
+            error = {"errorCode": _error(names), "info": names[:50]}
+        return {"connectorId": outlet.number, "status": word, "timestamp": self.time(), **error}
+
+    def begin_of(self, outlet: Outlet, running: Running) -> None:
+        call = {
+            "connectorId": outlet.number,
+            "idTag": running.tag[:20],
+            "meterStart": running.begin_wh,
+            "timestamp": time_text(running.began_ms),
+        }
+        self.put("StartTransaction", {"key": self.key(outlet), "call": call})
+
+    def meter(self, outlet: Outlet, running: Running, values: list[Payload]) -> None:  # noqa: ARG002
+        value = [{"timestamp": self.time(), "sampledValue": values}]
+        call = {"connectorId": outlet.number, "meterValue": value}
+        self.put("MeterValues", {"key": self.key(outlet), "call": call}, may_go=True)
+
+    def finish(
+        self, outlet: Outlet, running: Running, end_wh: int, ended_ms: int, why: str
+    ) -> None:
+        reason = "Remote" if outlet.remote_stop else _WHY.get(why, "Other")
+        call = {
+            "idTag": running.tag[:20],
+            "meterStop": end_wh,
+            "timestamp": time_text(ended_ms),
+            "reason": reason,
+        }
+        self.put("StopTransaction", {"key": self.key(outlet), "call": call})
+
+    def filled(self, action: str, payload: Payload) -> Payload | None:
+        call: Payload = dict(payload["call"])
+        number = self.ids.get(payload["key"])
+        if action == "StartTransaction":
+            return call
+        if number is not None:
+            return {**call, "transactionId": int(number)}
+        return None if action == "StopTransaction" else call
+
+    async def answered(self, action: str, payload: Payload, answer: Payload) -> None:
+        key = payload["key"]
+        if action == "StartTransaction":
+            number = str(answer["transactionId"])
+            self.ids[key] = number
+            # On disk before the start leaves the queue: the stop that follows needs it.
+            row = kept.setting(self.name, "number", key, number)
+            await kept.committed(self.manager.store, [row])
+            for outlet in self.outlets.values():
+                if outlet.running is not None and self.key(outlet) == key:
+                    outlet.running.number = number
+                    self.keep_running(outlet)
+                    refused = answer["idTagInfo"]["status"] not in ("Accepted", "ConcurrentTx")
+                    if refused and self.variables["StopTransactionOnInvalidId"] == "true":
+                        self.manager.command(outlet.charger, "stop")
+        elif action == "StopTransaction":
+            self.ids.pop(key, None)
+            self.keep_one("number", key, None)
+
+    async def ask_central(self, tag: str) -> str:
+        answer = await self.say("Authorize", {"idTag": tag[:20]})
+        return str(answer["idTagInfo"]["status"])
+
+    async def reservation_over(self, number: int) -> None:
+        """1.6 says so by the connector's status alone."""
+
+    def update_status(self, outlet: Outlet, message: Mapping[str, Any]) -> None:
+        word = {
+            "done": "Installed",
+            "failed": "InstallationFailed",
+            "reverted": "InstallationFailed",
+        }.get(message["state"])
+        if word is not None:
+            outlet.updating = 0
+            self.beside(self._say_quietly("FirmwareStatusNotification", {"status": word}))
+
+    async def _say_quietly(self, action: str, payload: Payload) -> None:
+        try:
+            await self.say(action, payload)
+        except CallFailed:
+            self.refused["unsaid"] += 1
+
+    # What the central system asks.
+
+    async def answer(self, action: str, payload: Payload) -> Payload:
+        handler = getattr(self, f"_{_snake(action)}", None)
+        if handler is None:
+            raise Refused("NotImplemented", f"{action} is not for a charge point")
+        answer: Payload = await handler(payload)
+        return answer
+
+    def _at(self, number: object) -> list[Outlet]:
+        if number in (0, None):
+            return list(self.outlets.values())
+        one = self.outlet(number)
+        return [] if one is None else [one]
+
+    async def _remote_start_transaction(self, p: Payload) -> Payload:
+        free = [o for o in self._at(p.get("connectorId")) if o.running is None]
+        if not free:
+            return {"status": "Rejected"}
+        outlet, tag = free[0], p["idTag"]
+        profile = p.get("chargingProfile")
+        if profile is not None and profile["chargingProfilePurpose"] != "TxProfile":
+            return {"status": "Rejected"}
+        if self.variables["AuthorizeRemoteTxRequests"] == "true":
+            self.beside(self._start_if(outlet, tag, profile))
+            return {"status": "Accepted"}
+        return {"status": self.start(outlet, tag, 0, profile)}
+
+    async def _start_if(self, outlet: Outlet, tag: str, profile: Payload | None) -> None:
+        if await self.authorised(outlet, tag):
+            self.start(outlet, tag, 0, profile)
+
+    async def _remote_stop_transaction(self, p: Payload) -> Payload:
+        return {"status": self.stop(str(p["transactionId"]))}
+
+    async def _reset(self, _: Payload) -> Payload:
+        return {"status": self.reset()}
+
+    async def _unlock_connector(self, p: Payload) -> Payload:
+        outlet = self.outlet(p["connectorId"])
+        if outlet is None:
+            return {"status": "NotSupported"}
+        return {"status": "Unlocked" if self.unlock(outlet) else "NotSupported"}
+
+    async def _change_availability(self, p: Payload) -> Payload:
+        found = self._at(p["connectorId"])
+        words = [self.out_of_service(o, out=p["type"] == "Inoperative") for o in found]
+        if not words:
+            return {"status": "Rejected"}
+        return {"status": "Scheduled" if "Scheduled" in words else "Accepted"}
+
+    async def _get_configuration(self, p: Payload) -> Payload:
+        asked = p.get("key")
+        rows, unknown = [], []
+        known = {"NumberOfConnectors": (str(len(self.outlets)), False)}
+        known |= {row[0]: (self.variables[row[0]], row[4]) for row in VARIABLES}
+        for key in asked or known:
+            if key in known:
+                value, may = known[key]
+                rows.append({"key": key, "readonly": not may, "value": value[:500]})
+            else:
+                unknown.append(key)
+        return {"configurationKey": rows, "unknownKey": unknown}
+
+    async def _change_configuration(self, p: Payload) -> Payload:
+        return {"status": self.set_variable(p["key"], p["value"])}
+
+    async def _clear_cache(self, _: Payload) -> Payload:
+        return {"status": "Accepted"}  # nothing the central system said to a tag is kept
+
+    async def _data_transfer(self, _: Payload) -> Payload:
+        return {"status": "UnknownVendorId"}
+
+    async def _get_local_list_version(self, _: Payload) -> Payload:
+        return {"listVersion": self.list_version}
+
+    async def _send_local_list(self, p: Payload) -> Payload:
+        rows = [
+            (str(one["idTag"]), one.get("idTagInfo"))
+            for one in p.get("localAuthorizationList", ())
+        ]
+        full = p["updateType"] == "Full"
+        if full and any(info is None for _, info in rows):
+            return {"status": "Failed"}
+        return {"status": _LIST[self.new_list(int(p["listVersion"]), full, rows)]}
+
+    async def _reserve_now(self, p: Payload) -> Payload:
+        outlet = self.outlet(p["connectorId"])
+        if outlet is None:
+            return {"status": "Rejected"}
+        word = self.reserve(outlet, p["reservationId"], p["idTag"], p["expiryDate"])
+        return {"status": word}
+
+    async def _cancel_reservation(self, p: Payload) -> Payload:
+        return {"status": self.unreserve(p["reservationId"])}
+
+    async def _set_charging_profile(self, p: Payload) -> Payload:
+        raw = dict(p["csChargingProfiles"])
+        number = p["connectorId"]
+        outlet = self.outlet(number)
+        if number and outlet is None:
+            return {"status": "Rejected"}
+        whose = raw.pop("transactionId", None)
+        running = outlet.running if outlet is not None else None
+        if whose is not None and (running is None or running.number != str(whose)):
+            return {"status": "Rejected"}
+        try:
+            key = self.key(outlet) if outlet is not None else ""
+            new = profiles.parsed(raw, number, key)
+            self.set_profiles(profiles.installed(self.profiles, new))
+        except profiles.ProfileError:
+            return {"status": "Rejected"}
+        return {"status": "Accepted"}
+
+    async def _clear_charging_profile(self, p: Payload) -> Payload:
+        purpose = p.get("chargingProfilePurpose")
+        left = profiles.cleared(
+            self.profiles, p.get("id"), p.get("connectorId"), purpose, p.get("stackLevel")
+        )
+        if len(left) == len(self.profiles):
+            return {"status": "Unknown"}
+        self.set_profiles(left)
+        return {"status": "Accepted"}
+
+    async def _get_composite_schedule(self, p: Payload) -> Payload:
+        number, seconds = p["connectorId"], int(p["duration"])
+        outlet = self.outlet(number)
+        if (number and outlet is None) or not 0 <= seconds <= 7 * 86_400:
+            return {"status": "Rejected"}
+        unit = p.get("chargingRateUnit", "A")
+        start, periods = self.schedule(outlet, seconds, unit)
+        schedule = {
+            "duration": seconds,
+            "startSchedule": start,
+            "chargingRateUnit": unit,
+            "chargingSchedulePeriod": periods,
+        }
+        return {
+            "status": "Accepted",
+            "connectorId": number,
+            "scheduleStart": start,
+            "chargingSchedule": schedule,
+        }
+
+    async def _trigger_message(self, p: Payload) -> Payload:
+        what = p["requestedMessage"]
+        found = self._at(p.get("connectorId"))
+        if not found:
+            return {"status": "Rejected"}
+        if what == "BootNotification":
+            self.boot_again()
+        elif what == "Heartbeat":
+            self.beside(self._say_quietly("Heartbeat", {}))
+        elif what == "StatusNotification":
+            for outlet in found:
+                payload = self.status_payload(outlet, self.status(outlet))
+                self.beside(self._say_quietly(what, payload))
+        elif what == "MeterValues":
+            for outlet in found:
+                if outlet.load is not None:
+                    value = [{"timestamp": self.time(), "sampledValue": self.values(outlet.load)}]
+                    payload = {"connectorId": outlet.number, "meterValue": value}
+                    self.beside(self._say_quietly(what, payload))
+        elif what in ("DiagnosticsStatusNotification", "FirmwareStatusNotification"):
+            self.beside(self._say_quietly(what, {"status": "Idle"}))
+        else:
+            return {"status": "NotImplemented"}
+        return {"status": "Accepted"}
+
+    async def _update_firmware(self, p: Payload) -> Payload:
+        self.beside(self._update(p["location"]))
+        return {}
+
+    async def _update(self, url: str) -> None:
+        name = "FirmwareStatusNotification"
+        await self._say_quietly(name, {"status": "Downloading"})
+        try:
+            await self.update_from(url)
+        except (OSError, Refusal) as e:
+            self.manager.note("update", self.name, f"the central system's: {e}"[:200])
+            await self._say_quietly(name, {"status": "DownloadFailed"})
+            return
+        await self._say_quietly(name, {"status": "Downloaded"})
+        await self._say_quietly(name, {"status": "Installing"})
+
+    async def _get_diagnostics(self, p: Payload) -> Payload:
+        if urlsplit(p["location"]).scheme not in ("http", "https"):
+            return {}  # no file: the standard's answer for none
+        name = self.diagnostics_name()
+        self.beside(self._diagnose(f"{p['location'].rstrip('/')}/{name}"))
+        return {"fileName": name}
+
+    async def _diagnose(self, url: str) -> None:
+        name = "DiagnosticsStatusNotification"
+        await self._say_quietly(name, {"status": "Uploading"})
+        good = await self.leave_diagnostics(url)
+        await self._say_quietly(name, {"status": "Uploaded" if good else "UploadFailed"})
+
+
+def _error(faults: str) -> str:
+    words = faults.lower()
+    for part, code in (
+        ("residual", "GroundFailure"),
+        ("ground", "GroundFailure"),
+        ("leak", "GroundFailure"),
+        ("temperature", "HighTemperature"),
+        ("hot", "HighTemperature"),
+        ("over_current", "OverCurrentFailure"),
+        ("weld", "PowerSwitchFailure"),
+        ("contactor", "PowerSwitchFailure"),
+        ("meter", "PowerMeterFailure"),
+        ("pilot", "EVCommunicationError"),
+    ):
+        if part in words:
+            return code
+    return "OtherError"
+
+
+def _snake(words: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", words).lower()
