@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from manager.core.events import Admitted, Configured, Wished
+from manager.core.events import Admitted, Configured, Foreseen, Wished
 from manager.core.site import MAIN, Wants, changed
 from manager.core.work import Work
 
@@ -80,6 +80,17 @@ def admitted(work: Work, event: Admitted) -> None:
         work.chargers[event.device] = changed(charger, wants=wants)
         served_as(work, event.device)
         work.must_share = True
+
+
+def foreseen(work: Work, event: Foreseen) -> None:
+    """What the hours to come cost and emit."""
+    site = work.site
+    work.site = changed(
+        site,
+        prices=site.prices if event.prices is None else event.prices,
+        carbon=site.carbon if event.carbon is None else event.carbon,
+    )
+    work.must_share = True
 
 
 def served_as(work: Work, name: str) -> None:

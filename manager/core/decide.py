@@ -23,6 +23,8 @@ Contract
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from manager.core import configuring, heard, leases, registration, rooms, sending, shares
 from manager.core.commands import Command, Note
 from manager.core.events import (
@@ -30,6 +32,7 @@ from manager.core.events import (
     Announced,
     Configured,
     Event,
+    Foreseen,
     Forget,
     Offline,
     Online,
@@ -37,8 +40,11 @@ from manager.core.events import (
     Tick,
     Wished,
 )
+from manager.core.sharing import Key
 from manager.core.site import Site, changed
 from manager.core.work import Work
+
+START_MS = 6_000  # a meter is read every second or two; leases live longer
 
 
 def decide(site: Site, event: Event, now_ms: int) -> tuple[Site, list[Command]]:
@@ -59,6 +65,8 @@ def decide(site: Site, event: Event, now_ms: int) -> tuple[Site, list[Command]]:
             configuring.wished(work, event)
         case Admitted():
             configuring.admitted(work, event)
+        case Foreseen():
+            configuring.foreseen(work, event)
         case Forget():
             work.site, why = registration.forget(work.site, event.device, now_ms)
             work.take_up()
@@ -78,6 +86,30 @@ def _tick(work: Work, event: Tick) -> None:
 
 def _done(work: Work) -> tuple[Site, list[Command]]:
     room = rooms.left_for_cars(work)
+    if not _begins(work):
+        _led(work, room)
+    return (
+        changed(work.site, chargers=work.chargers, meters=work.meters, houses=work.houses),
+        work.commands,
+    )
+
+
+def _begins(work: Work) -> bool:
+    """Whether a manager has only just started and has yet to hear its meters.
+
+    Until then it says nothing: leases of a moment ago go on, and a car is not stopped for the time
+    it takes a meter to speak.
+    """
+    if work.now - work.site.started_ms >= START_MS:
+        return False
+    houses = work.houses
+    return any(
+        m.role != "solar" and (m.feeder not in houses or houses[m.feeder].read_ms < 0)
+        for m in work.meters.values()
+    )
+
+
+def _led(work: Work, room: Mapping[Key, int]) -> None:
     only = work.only
     if work.must_share or ((only is None or work.room_stale) and rooms.overloaded(work, room)):
         shares.share(work, room)
@@ -95,7 +127,3 @@ def _done(work: Work) -> tuple[Site, list[Command]]:
             lately = charger.was_a if work.now < charger.was_until_ms else 0
             fallen = {"was_a": max(lately, charger.worst_a), "was_until_ms": work.now + 4_000}
         work.chargers[charger.id] = changed(charger, worst_a=worst, **fallen)
-    return (
-        changed(work.site, chargers=work.chargers, meters=work.meters, houses=work.houses),
-        work.commands,
-    )

@@ -81,10 +81,32 @@ class Admitted:
 
 
 @dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What the hours to come cost and emit, by the second UTC at which each quarter hour begins; None leaves as it is.
+
+    `prices` in millionths of the currency per kWh, `carbon` in g CO2 per kWh.
+    """
+
+    prices: Mapping[int, int] | None = None
+    carbon: Mapping[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Forget:
     """Strike a device off the list."""
 
     device: str
 
 
-Event = Announced | Report | Offline | Online | Tick | Configured | Wished | Admitted | Forget
+Event = (
+    Announced
+    | Report
+    | Offline
+    | Online
+    | Tick
+    | Configured
+    | Wished
+    | Admitted
+    | Foreseen
+    | Forget
+)

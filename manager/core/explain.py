@@ -10,6 +10,8 @@ from manager.core.reasons import Reason
 from manager.core.sharing import Key, Offers, Wish
 from manager.core.site import Charger, House, Settings
 
+TURNS = ("fair", "cheapest", "green")  # policies under which cars that do not fit take turns
+
 
 def amperes(ma: int) -> float:
     """mA as A with one digit, for people."""
@@ -104,13 +106,13 @@ class Shared:
         if settings.max_active and self.cars >= settings.max_active:
             return Reason("max_active", {"max_active": settings.max_active})
         short_ma = charger.min_a * 1000 - self.left[key]
-        if settings.policy == "fair":
+        if settings.policy in TURNS:
             short_ma -= self.above_min_ma
         if short_ma <= 0 and wish.spare_ma:
             return Reason("time_to_spare", {"spare_a": amperes(wish.spare_ma)})
         short = amperes(max(0, short_ma))
         ends = self.ends.get(wish.priority)
-        if settings.policy != "fair" or not ends:
+        if settings.policy not in TURNS or not ends:
             return Reason("standby", {"short_a": short})
         ahead = bisect_left(self.queue[wish.priority], wish.rank)
         wait = max(0, ends[min(ahead, len(ends) - 1)] - self.now_ms)

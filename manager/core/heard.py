@@ -11,6 +11,7 @@ from manager.core.site import Charger, Habits, Meter, Reading, Wants, changed
 from manager.core.work import Work, plugged, ready, usable_a
 from shared import protocol
 
+DRAWS_MA = 1_000  # no charger takes that for itself
 GIVE_BACK_MA = (
     1_500  # drawing less than offered by this much gives the difference to others, in time
 )
@@ -223,6 +224,10 @@ def load(work: Work, charger: Charger, message: Mapping[str, Any]) -> Charger:
     reading = Reading(work.now - message["age_ms"], current)
     drawn = max(current)
     charger = leases.drop_seen(charger, drawn, work.now)
+    if not charger.state and drawn >= DRAWS_MA:
+        # After a manager's start its state may be ten seconds off; that it charges is plain.
+        charger = changed(charger, state="C2", contactor=True)
+        work.must_share = True
     low_ms, peak = charger.low_ms, charger.low_peak_ma
     if charger.limit_a and drawn < charger.limit_a * 1000 - GIVE_BACK_MA:
         low_ms, peak = (work.now, drawn) if low_ms < 0 else (low_ms, max(peak, drawn))

@@ -84,6 +84,7 @@ def site_from_plain(plain: dict[str, Any], now_ms: int) -> Site:
                 for feeder, hours in plain["habits"].items()
             },
             order=plain["order"],
+            started_ms=now_ms,
             shared_ms=now_ms - _FAR,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as e:

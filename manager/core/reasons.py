@@ -24,6 +24,7 @@ _WORDS = {
     "standby": "standby: {short_a} A short",
     "turn": "standby: {short_a} A short, next turn in {wait_min} min at the latest",
     "time_to_spare": "standby: has time to wait, {spare_a} A are left to the house's next step",
+    "planned": "standby: charges in better hours, from {at}",
     "resting": "standby: not started again for another {wait_s} s",
     "raise_waits": "{offer_a} A now, {target_a} A as soon as others have given them up",
     "max_active": "standby: {max_active} chargers at once",

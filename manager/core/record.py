@@ -19,6 +19,7 @@ from manager.core.events import (
     Announced,
     Configured,
     Event,
+    Foreseen,
     Forget,
     Offline,
     Online,
@@ -37,6 +38,7 @@ _KINDS: dict[str, type[Event]] = {
     "configured": Configured,
     "wished": Wished,
     "admitted": Admitted,
+    "foreseen": Foreseen,
     "forget": Forget,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
@@ -67,6 +69,10 @@ def line(event: Event, now_ms: int, commands: Sequence[Command]) -> str:
         for name, value in asdict(event).items()
         if value is not None and not (isinstance(event, Configured) and value == {})
     }
+    if isinstance(event, Foreseen):  # as JSON has it: keys are text
+        fields = {
+            name: {str(k): v for k, v in sorted(hours.items())} for name, hours in fields.items()
+        }
     if isinstance(event, Configured) and event.feeders is not None:
         fields["feeders"] = [asdict(f) for f in event.feeders.values()]
     return _text(
@@ -94,6 +100,8 @@ def _event(fields: dict[str, Any]) -> Event:
         fields["wants"] = Wants(**fields["wants"])
     elif kind is Wished:
         fields["wants"] = None
+    if kind is Foreseen:
+        fields = {name: {int(k): v for k, v in hours.items()} for name, hours in fields.items()}
     if kind is Configured:
         if "settings" in fields:
             fields["settings"] = plain.settings_from_plain(fields["settings"])

@@ -63,7 +63,8 @@ def overloaded(work: Work, room: Mapping[Key, int]) -> bool:
 def sunlit(work: Work, left: dict[Key, int]) -> tuple[int, ...] | None:
     """Under a solar mode: cut `left` down to the sun, and say how much there is (None: by the grid)."""
     settings = work.site.settings
-    if settings.source == "grid":
+    source = work.site.source
+    if source == "grid":
         return None
     sun = headroom.solar_ma(work.site, work.meters.values(), work.houses)
     promised = [0] * len(sun)
@@ -72,7 +73,7 @@ def sunlit(work: Work, left: dict[Key, int]) -> tuple[int, ...] | None:
             continue
         # A car is not stopped for a cloud within its minimum on-time; under solar_first, never.
         young = charger.on_ms >= 0 and work.now - charger.on_ms < settings.min_on_ms
-        if settings.source == "solar_first" or young:
+        if source == "solar_first" or young:
             for phase in charger.phases:
                 promised[phase] += charger.min_a * 1000
     for phase, ma in enumerate(sun):

@@ -13,10 +13,12 @@ from typing import Literal, TypeVar
 
 from manager.core.reasons import Reason
 
-Policy = Literal["fair", "equal", "first", "deadline"]
-POLICIES: tuple[Policy, ...] = ("fair", "equal", "first", "deadline")
+Policy = Literal["fair", "equal", "first", "deadline", "cheapest", "green"]
+POLICIES: tuple[Policy, ...] = ("fair", "equal", "first", "deadline", "cheapest", "green")
 Source = Literal["grid", "solar_first", "solar_only"]
 SOURCES: tuple[Source, ...] = ("grid", "solar_first", "solar_only")
+
+ANY_A = 6_300  # the most a window may say: it limits nothing
 
 T = TypeVar("T")
 
@@ -28,13 +30,15 @@ NO_MINUTE = -1  # nobody has told the core what time of the week it is
 class Window:
     """From `start` to `end` (minutes of the week, Monday 00:00 is 0; may run over its end) no more than `max_a`.
 
-    `scope` names whom it binds: "" the whole site, otherwise a charger.
+    `scope` names whom it binds: "" the whole site, otherwise a charger. `source`: at these times the
+    cars' energy comes from there; "" as usual.
     """
 
     start: int
     end: int
     max_a: int
     scope: str = ""
+    source: Source | Literal[""] = ""
 
     def holds(self, minute: int) -> bool:
         """Whether this minute of the week (0..10079) lies within [start, end)."""
@@ -197,6 +201,7 @@ class Charger:
     urgent: bool = False  # has little time to lose, and had since
     asleep: bool = False  # offered current, but the car does not take any
     idle_ms: int = -1  # offered without drawing since, -1: draws
+    slept_ms: int = -1  # asleep with nothing offered since, -1: not so
     waiting_ms: int = -1  # ready but on standby since, -1: not waiting
     on_ms: int = -1  # offered current since, -1: not offered
     off_ms: int = -1_000_000  # last stopped
@@ -256,13 +261,26 @@ class Site:
     houses: Mapping[str, House] = field(default_factory=dict)
     habits: Mapping[str, Habits] = field(default_factory=dict)
     order: int = 0  # of the newest registration
+    started_ms: int = -1_000_000  # when this was read from the disk: a manager began to lead it
     shared_ms: int = -1_000_000  # when shares were last worked out
     minute: int = NO_MINUTE  # of the week, local time, as the last tick said
     utc_s: int = 0
+    prices: Mapping[int, int] = field(
+        default_factory=dict
+    )  # quarter hour (s UTC) -> millionths/kWh
+    carbon: Mapping[int, int] = field(default_factory=dict)  # quarter hour (s UTC) -> g CO2/kWh
     rises_wait: bool = False  # a lease is to be raised as soon as the law allows
     headroom_ma: Mapping[str, tuple[int, ...]] = field(
         default_factory=dict
     )  # for cars, per feeder and phase
+
+    @property
+    def source(self) -> Source:
+        """Where the cars' energy comes from now: a window's, otherwise the settings'."""
+        for window in self.settings.windows:
+            if window.source and self.minute >= 0 and window.holds(self.minute):
+                return window.source
+        return self.settings.source
 
     def above(self, feeder: str) -> tuple[str, ...]:
         """This feeder and all it hangs under, up to the main one."""

@@ -11,6 +11,7 @@ from manager.core.sharing import Wish
 from manager.core.site import Charger, changed
 from manager.core.work import Work, usable_a
 
+PROBE_MS = 3_600_000  # a car that stopped and is offered nothing since is asked so often whether it wants some
 ASLEEP_MS = 60_000  # offered current for so long without taking any
 GIVE_BACK_MS = 60_000  # drawing less than offered for so long gives the difference to others
 
@@ -26,7 +27,10 @@ def not_wanting(work: Work, charger: Charger) -> Reason | None:
     if not charger.authorised:
         return Reason("not_authorised")
     if charger.asleep:
-        return Reason("stopped")
+        if charger.slept_ms < 0 or work.now - charger.slept_ms < PROBE_MS:
+            return Reason("stopped")
+        # All current is in use, so it has had no pilot by which to say that it wants some again.
+        work.chargers[charger.id] = charger = changed(charger, asleep=False, slept_ms=-1)
     if 0 <= charger.idle_ms <= work.now - ASLEEP_MS:
         work.chargers[charger.id] = changed(charger, asleep=True)
         return Reason("asleep", {"offer_a": charger.limit_a})
@@ -38,8 +42,10 @@ def not_wanting(work: Work, charger: Charger) -> Reason | None:
 
 def resting_still(work: Work, charger: Charger) -> Reason | None:
     """The reason if it stopped so lately that it must not start yet."""
-    if work.site.settings.policy not in ("fair", "deadline") or charger.on_ms >= 0:
+    if work.site.settings.policy in ("equal", "first") or charger.on_ms >= 0:
         return None
+    if charger.contactor and charger.offer_a:
+        return None  # it charges: what was to stop it did not reach it
     wait = charger.off_ms + work.site.settings.min_off_ms - work.now
     return Reason("resting", {"wait_s": ceil(wait / 1000)}) if wait > 0 else None
 
@@ -53,9 +59,11 @@ def limit_a(work: Work, charger: Charger) -> int:
     return limit
 
 
-def wish_of(work: Work, charger: Charger, somebody_waits: bool) -> Wish:
-    """What it could use, and where it stands in the policy's order."""
+def wish_of(work: Work, charger: Charger, somebody_waits: bool, most_a: int | None = None) -> Wish:
+    """What it could use, at most `most_a`, and where it stands in the policy's order."""
     most = limit_a(work, charger)
+    if most_a is not None:
+        most = min(most, most_a)
     want = most
     if charger.low_ms >= 0 and work.now - charger.low_ms >= GIVE_BACK_MS:
         want = min(most, max(charger.min_a, ceil(charger.low_peak_ma / 1000) + 1))

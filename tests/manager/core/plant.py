@@ -54,11 +54,13 @@ class Plant:
         self.boards: dict[str, Board] = {}
         self.waiting: deque[Event] = deque()
         self.busy = False
+        self.deaf = False  # the manager is away
         self.notes: list[Note] = []
         self.sent: list[tuple[int, str, dict[str, Any]]] = []
         self.meter_seq = 0
         self.meter_speaks = True
         self.minute = 0
+        self.utc_s = 0  # as the clock began; 0: nobody knows
         phases = site.feeders["main"].phases
         self.put(
             Announced(
@@ -80,6 +82,8 @@ class Plant:
 
     def put(self, event: Event) -> None:
         """Hand over one event; what the boards answer follows in the order it was sent."""
+        if self.deaf:
+            return
         self.waiting.append(event)
         if self.busy:
             return
@@ -195,7 +199,7 @@ class Plant:
                 "Counter-1",
                 self.meter(
                     protocol.COUNTER_LOAD,
-                    current_ma=list(current),
+                    current_ma=[abs(ma) for ma in current],  # the sign is the power's
                     voltage_dv=[2300] * n,
                     power_w=[ma * 230 // 1000 for ma in current],
                     energy_wh=[0] * n,
@@ -217,7 +221,8 @@ class Plant:
                     self.load(board)
                 if self.meter_speaks:
                     self.read()
-            self.put(Tick(minute=self.minute))
+            utc_s = self.utc_s + self.now // 1000 if self.utc_s else 0
+            self.put(Tick(minute=self.minute, utc_s=utc_s))
 
     def offers(self) -> tuple[int, ...]:
         return tuple(b.offer_a for b in self.boards.values())

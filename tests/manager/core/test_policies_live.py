@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import pytest
 
+from manager.core import plain
+from manager.core.decide import START_MS
 from manager.core.events import Admitted, Configured, Offline, Wished
 from manager.core.site import MAIN, Feeder, Wants, Window, site
 from tests.manager.core.plant import Plant
@@ -282,3 +285,76 @@ def test_a_car_nobody_measures_under_a_meter_for_everything_is_told_of_and_does_
     got.house(9)
     got.run(30)
     assert got.offers() == (21,)
+
+
+# --- flicker, starts, sleep -----------------------------------------------------------------------
+
+
+def test_a_house_at_a_whole_ampere_does_not_make_offers_flicker() -> None:
+    got = charging(plant(30, 1, role="grid"), 4)
+    before = len(got.sent)
+    for n in range(300):
+        got.house(4 + (n * 7 % 5 - 2) / 100)  # 3.98 to 4.02 A
+        got.run(1)
+    limits = [m["limit_a"] for _, _, m in got.sent[before:] if "limit_a" in m]
+    assert sum(a != b for a, b in itertools.pairwise(limits)) <= 1
+    got.house(3)  # a real fall is believed at once
+    got.run(15)
+    assert got.offers() == (27,)
+
+
+def away(got: Plant, seconds: float) -> None:
+    """The manager stops and starts again from its disk; readings go on."""
+    kept = plain.site_to_plain(got.site)
+    got.deaf = True
+    got.run(seconds)
+    got.deaf = False
+    got.site = plain.site_from_plain(kept, got.now)
+
+
+@pytest.mark.parametrize("role", ["house", "grid"])
+def test_a_manager_that_was_away_for_a_moment_stops_no_car(role: str) -> None:
+    got = charging(plant(30, 2, role=role, min_off_ms=60_000), 4, 60)
+    assert got.offers() == (13, 13)
+    away(got, 8)
+    sent = len(got.sent)
+    for _ in range(20):
+        got.run(1)
+        assert got.offers() == (13, 13)
+    assert [m for _, _, m in got.sent[sent:] if "limit_a" in m]  # renewed, that is
+
+
+def test_a_manager_whose_meter_stays_silent_after_its_start_lets_nobody_charge() -> None:
+    got = charging(plant(30, 1, worst_house_a=22), 4, 60)
+    got.meter_speaks = False
+    away(got, 1)
+    got.run(START_MS / 1000 + 1)
+    assert got.offers() == (0,)
+
+
+def test_after_silence_it_goes_on_at_once() -> None:
+    got = charging(plant(30, 1, min_off_ms=60_000), 4, 60)
+    got.meter_speaks = False
+    got.run(8)
+    assert got.offers() == (0,)
+    got.meter_speaks = True
+    got.run(12)
+    assert got.offers() == (26,)
+
+
+def test_a_car_that_stopped_is_asked_once_an_hour_though_others_use_all() -> None:
+    got = charging(plant(26, 2, turn_ms=60_000), 4, 60)
+    assert got.offers() == (11, 11)
+    got.state("c2", "B")  # it has had enough
+    got.house(12)
+    got.run(120)
+    assert got.offers() == (14, 0)
+    asked = 0
+    for _ in range(3 * 60):
+        got.run(60)
+        asked += got.offers()[1] > 0
+        assert got.offers()[0] >= 6
+    assert 2 <= asked <= 8
+    got.state("c2", "C")
+    got.run(30)
+    assert got.offers() == (7, 7)
