@@ -68,4 +68,4 @@ def changing(
     except psycopg.errors.ForeignKeyViolation:
         raise HTTPException(404, absent) from None
     except psycopg.errors.CheckViolation as e:
-        raise HTTPException(422, str(e.diag.message_primary)) from None
+        raise HTTPException(400, str(e.diag.message_primary)) from None

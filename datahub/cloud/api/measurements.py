@@ -144,7 +144,7 @@ def readings(
     At most 6 hours of raw readings, 7 days of minutes, 400 days of quarter hours at once.
     """
     if not timedelta() < to_at - from_at <= _SPANS[width]:
-        raise HTTPException(422, f"{width}: at most {_SPANS[width]} at once, from before to")
+        raise HTTPException(400, f"{width}: at most {_SPANS[width]} at once, from before to")
     with doors.seen_by(person.id) as db:
         return {"items": series(db, device, from_at, to_at, width)}
 
@@ -207,7 +207,7 @@ def grid(
 ) -> dict[str, Any]:
     """Load by feeder and quarter hour, and how much of it charging could give up at once."""
     if not timedelta() < to_at - from_at <= timedelta(days=31):
-        raise HTTPException(422, "at most 31 days at once, from before to")
+        raise HTTPException(400, "at most 31 days at once, from before to")
     with doors.seen_by(person.id) as db:
         return {"items": grid_rows(db, from_at, to_at)}
 
