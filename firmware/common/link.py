@@ -117,7 +117,6 @@ class _BoundedSocket:
     def begin(self) -> None:
         """An operation starts now; all of it must be over when its limit has passed."""
         self._until = ticks_add(ticks_ms(), self._limit_ms)
-        self._filled = 0
 
     def _pause(self) -> None:
         if ticks_diff(self._until, ticks_ms()) <= 0:
@@ -140,7 +139,8 @@ class _BoundedSocket:
         return got
 
     def read(self, size: int) -> bytes | None:
-        self.flush()
+        if self._waits:
+            self.flush()
         if size < 0:
             raise OSError(_RESET)
         if not self._waits:
@@ -334,12 +334,13 @@ class Link:
                 if not self.device or ticks_diff(now, self._retry_at) < 0:
                     return False
                 self._connect()
+            self._socket.begin()
+            self._socket.flush()
             before = -1
             while before != len(self._inbox) and len(self._inbox) < _WAITING:
                 before = len(self._inbox)
                 self._socket.begin()
                 op = self._client.check_msg()
-                self._socket.flush()
                 if op is not None and op & 0xF0 != 0x30:
                     raise OSError(
                         _RESET
@@ -400,6 +401,15 @@ class Link:
         if self._inbox:
             return
         if self.connected:
+            try:
+                # What was received is acknowledged here at the latest, but in one segment with the
+                # answer to it where there is one: a second small segment would wait for the other
+                # side's delayed acknowledgement of the first, 40 ms and more.
+                self._socket.begin()
+                self._socket.flush()
+            except _BROKEN as e:
+                self._lost(e)
+                return
             if self._poller is None:
                 import select
 
