@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import queue
 import re
 import sqlite3
@@ -76,6 +77,8 @@ def connect(path: Path) -> sqlite3.Connection:
     """Open and bring up to date; StoreError for a file that is newer, damaged, or not ours."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Who charges where is nobody's business: SQLite's own files beside it get the same mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as e:
         raise StoreError(f"cannot open {path}: {e}") from e

@@ -107,15 +107,21 @@ class Device:
         self.boot = boot
         self.sender = protocol.Sender(key, boot)
         self.heard: queue.Queue[dict[str, Any]] = queue.Queue()
-        self.client = paho.Client(CallbackAPIVersion.VERSION2, f"{name}-{uid}")
+        self.client = self._client(f"{name}-{uid}")
         self.client.on_socket_open = _at_once
         self.client.on_connect = self._connected
         self.client.on_message = self._arrived
         self.client.will_set(f"{running.root}{name}/state", b"offline", 1, retain=True)
         self.up = False
-        self.client.connect("127.0.0.1", running.broker.port, 15)
+        self._connect()
         self.client.loop_start()
         until(f"{name} is connected", lambda: self.up)
+
+    def _client(self, name: str) -> paho.Client:
+        return paho.Client(CallbackAPIVersion.VERSION2, name)
+
+    def _connect(self) -> None:
+        self.client.connect("127.0.0.1", self.running.broker.port, 15)
 
     def _connected(self, client: paho.Client, *_: Any) -> None:
         client.subscribe(f"{self.running.root}{self.name}/down", 1)
