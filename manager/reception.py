@@ -8,6 +8,7 @@ month's energy that is used up or a user who is blocked change what the charger 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 1.0  # for users and cards that somebody has changed
 JUDGE_S = 30.0
+WRITTEN_S = 2.0  # who looks at running sessions more often sees the same
 LIST_AGAIN_S = 600.0  # nothing says that a list arrived; one that did is passed over
 _LIST_EPOCH_S = 1_577_836_800  # 2020: a list's version is the time it was made, and only rises
 _NAME_BYTES = 32
@@ -58,6 +60,7 @@ class Reception:
         self._admitted: dict[str, tuple[str, Verdict]] = {}  # charger -> user, what he was given
         self._lists: dict[str, tuple[int, tuple[str, ...]]] = {}
         self._keyed: dict[str, str] = {}
+        self._written = 0.0
         self._due: dict[str, float] = {}  # charger -> when its list is sent (again)
         with beside.look(people.path) as db:
             for charger, version, marks, secret in db.execute(
@@ -80,6 +83,19 @@ class Reception:
                 self._judge_all()
             self.look()
             self._send_lists(loop.time())
+
+    async def on_disk(self) -> None:
+        """Have running sessions written down as they are now, for whoever reads them there."""
+        loop = asyncio.get_running_loop()
+        if not self.sessions.running or loop.time() - self._written < WRITTEN_S:
+            return
+        self._written = loop.time()
+        done = loop.create_future()
+        self.manager.keep(
+            self.sessions.progress(), [lambda: None if done.done() else done.set_result(None)]
+        )
+        with contextlib.suppress(TimeoutError):  # a disk that fails: what is there is shown
+            await asyncio.wait_for(done, WRITTEN_S)
 
     def look(self) -> None:
         """Take up what somebody has changed of users and cards."""

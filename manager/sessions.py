@@ -194,6 +194,10 @@ class Sessions:
         turned = seen_ms // QUARTER_MS != run.kept_ms // QUARTER_MS
         return self._keep(run) if turned or seen_ms - run.kept_ms >= KEEP_MS else []
 
+    def progress(self) -> list[Row]:
+        """Every running session as it is now."""
+        return [row for run in self.running.values() for row in self._keep(run)]
+
     def _keep(self, run: Running) -> list[Row]:
         c = run.course
         rows: list[Row] = [(_PROGRESS, (c.energy_wh, c.seen_ms, c.spread_wh, run.id))]

@@ -169,6 +169,8 @@ def operations(manager: Manager, site: SiteBooks) -> list[Operation]:
         return Asked(q.from_s, q.to_s, own(call) or q.user, q.charger)
 
     async def sheet(call: Call) -> Sheet:
+        if manager.reception is not None:
+            await manager.reception.on_disk()
         return await looked(lambda db: reports.sessions(books(db), asked(call)))
 
     async def sessions(call: Call) -> dict[str, Any]:
