@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ include_dir {folder}/conf.d
 """  # /etc/mosquitto/mosquitto.conf of Debian's package, with folders of ours
 
 
+def _taken(port: int) -> bool:
+    return not broker.is_free(port)
+
+
 def ievcc(*words: str, stdin: str = "", env: dict[str, str] | None = None) -> str:
     """What a command prints; AssertionError with its words if it fails."""
     done = subprocess.run(
@@ -45,7 +50,10 @@ def ievcc(*words: str, stdin: str = "", env: dict[str, str] | None = None) -> st
 class Installed(Running):
     """`ievcc init`, then everything started; `devices` as its arguments."""
 
-    def __init__(self, folder: Path, devices: list[str], settings: str = "") -> None:
+    def __init__(
+        self, folder: Path, devices: list[str], settings: str = "", broker_settings: str = ""
+    ) -> None:
+        self.broker_settings = broker_settings
         self.folder = folder / "site"
         self.tls_port, self.plain_port = broker.free_port(), broker.free_port()
         self.port = broker.free_port()
@@ -70,6 +78,7 @@ class Installed(Running):
         conf = self.folder / "debian"
         (conf / "conf.d").mkdir(parents=True, exist_ok=True)
         ours = (self.folder / "broker" / "mosquitto.conf").read_text()
+        ours += self.broker_settings
         if os.geteuid() == 0:
             ours += "user root\n"  # the user mosquitto may not read what a test makes
         (conf / "conf.d" / "ievcc.conf").write_text(ours)
@@ -80,7 +89,7 @@ class Installed(Running):
             "mosquitto", [program, "-c", str(conf / "mosquitto.conf")], self.folder / "broker.log"
         )
         for port in (self.tls_port, self.plain_port):
-            until("mosquitto listens", lambda p=port: not broker.is_free(p))
+            until("mosquitto listens", partial(_taken, port))
         assert child.status() is None, child.words()
         return child
 
@@ -112,7 +121,7 @@ class Party(Device):
             self.certificate = pem(site.folder, name)
         key = how.pop("key", bytes.fromhex(settings.get("key", "")) or None)
         self.site = site
-        super().__init__(site, name, boot, key, **how)  # type: ignore[arg-type]
+        super().__init__(site, name, boot, key, **how)
 
     def _client(self, name: str) -> paho.Client:
         client = paho.Client(CallbackAPIVersion.VERSION2, name)
