@@ -344,7 +344,7 @@ def _described(
             content = {o.answer: {"schema": {}}}
     else:
         content = {"application/json": {"schema": schema(o.answer)}}
-    words = {"application/json": {"schema": {"$ref": "#/components/schemas/Why"}}}
+    words = {"application/json": {"schema": schema(Why)}}
     refusals = {"400": "it cannot be so, and why"}
     if o.body is not None or o.takes != "application/json":
         refusals["409"] = "it is not as who asks believes"

@@ -9,6 +9,10 @@ import { inZone, load, t } from "/assets/words.js";
 const VIEWS = [
   ["now", "tenant", true],
   ["history", "operator", true],
+  ["sessions", "tenant", true],
+  ["money", "tenant", true],
+  ["people", "tenant", false],
+  ["devices", "operator", false],
   ["events", "operator", false],
   ["settings", "administrator", false],
   ["menu", "tenant", true],

@@ -5,7 +5,7 @@ import { choice, field, h, icon, select } from "/assets/dom.js";
 import { anew, tell, theme, tried } from "/assets/page.js";
 import { choose, language, languages, t } from "/assets/words.js";
 
-const MORE = [["events", "operator"], ["settings", "administrator"]];
+const MORE = [["people", "tenant"], ["devices", "operator"], ["events", "operator"], ["settings", "administrator"]];
 
 export function show(main) {
   const more = MORE.filter(([, role]) => may(role));

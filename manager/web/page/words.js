@@ -49,10 +49,10 @@ export const plain = number(0, 3);
 export const amps = (a) => `${tenths(a)} A`;
 export const kwh = (wh) => `${wh < 10_000 ? hundredths(wh / 1000) : tenths(wh / 1000)} kWh`;
 export const kw = (w) => `${tenths(w / 1000)} kW`;
-/** Money in 1/10000 of the currency. */
-export const money = (units, currency) => new Intl.NumberFormat(language, {
+/** Money, given as decimal text and never made a float. */
+export const money = (text, currency) => new Intl.NumberFormat(language, {
   style: "currency", currency: currency || "EUR",
-}).format(units / 10_000);
+}).format(text);
 
 const time = (options) => (ms) => new Intl.DateTimeFormat(language, { timeZone: zone, ...options }).format(ms);
 export const clock = time({ hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
