@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from manager.core import configuring, heard, leases, registration, rooms, sending, shares
+from manager.core import calm, configuring, heard, leases, registration, rooms, sending, shares
 from manager.core.commands import Command, Note
 from manager.core.events import (
     Admitted,
@@ -85,6 +85,8 @@ def _tick(work: Work, event: Tick) -> None:
 
 
 def _done(work: Work) -> tuple[Site, list[Command]]:
+    if work.must_share or work.only is None:
+        calm.pace(work)
     room = rooms.left_for_cars(work)
     if not _begins(work):
         _led(work, room)

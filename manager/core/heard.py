@@ -25,6 +25,8 @@ def announced(work: Work, topic: str, message: Mapping[str, Any]) -> None:
     work.must_share = True  # it may come back with other phases or another limit
     name = str(message.get("id", ""))
     reply(work, name, message, result, words)
+    if name in work.meters:
+        work.meters[name] = changed(work.meters[name], pace="")
     charger = work.chargers.get(name)
     if result == protocol.OK and charger is not None and not charger.meter:
         above = work.site.above(charger.feeder)

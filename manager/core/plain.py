@@ -76,7 +76,8 @@ def site_from_plain(plain: dict[str, Any], now_ms: int) -> Site:
             priorities=dict(plain["priorities"]),
             failsafes=dict(plain["failsafes"]),
             meters={
-                m["id"]: Meter(**m, heard_ms=now_ms - _FAR, online=False) for m in plain["meters"]
+                m["id"]: Meter(**m, heard_ms=now_ms - _FAR, online=False, pace="?")
+                for m in plain["meters"]
             },
             chargers=chargers,
             habits={

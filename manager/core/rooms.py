@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from manager.core import headroom, leases
+from manager.core.calm import CALM, CALM_MS
 from manager.core.sharing import Key
 from manager.core.site import MAIN, House, changed
 from manager.core.wishes import not_wanting
@@ -21,10 +22,12 @@ def left_for_cars(work: Work) -> dict[Key, int]:
         }
     kept: dict[str, tuple[int, ...]] = {}
     metered = {m.feeder for m in work.meters.values() if m.role != "solar"}
+    calm = {m.feeder for m in work.meters.values() if m.pace == CALM}
     for name, feeder in work.site.feeders.items():
         has_meter = name in metered
         house = work.houses.get(name) or House((0,) * feeder.phases)
-        grade, current = headroom.graded(work.site, name, house, has_meter, work.now)
+        now = work.now - CALM_MS if name in calm else work.now
+        grade, current = headroom.graded(work.site, name, house, has_meter, now)
         margin = work.site.settings.margin_ma if has_meter else 0
         if has_meter and work.site.settings.learned_margin:
             margin = headroom.step_margin_ma(work.site.habits.get(name))

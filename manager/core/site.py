@@ -118,6 +118,7 @@ class Meter:
     state: str = ""
     readings: tuple[Reading, ...] = ()  # the last few seconds, oldest first
     power_w: tuple[int, ...] = ()
+    pace: str = ""  # how often it was told to report: see `calm`; "" not told since it announced itself
 
 
 @dataclass(frozen=True)
