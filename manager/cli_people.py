@@ -89,6 +89,7 @@ def _said(value: int | None) -> str:
     return "" if value is None else str(value)
 
 
+@users.command("add")
 @users.command("set")
 def set_user(
     user: UserId,

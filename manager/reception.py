@@ -210,7 +210,15 @@ class Reception:
         known = site.chargers.get(charger)
         state = known.state if known else ""
         what = doing(state, max(message["current_ma"]), message.get("session_wh", 0))
-        return self.sessions.load(charger, message, now_ms, what, self.solar_permille())
+        rows = self.sessions.load(charger, message, now_ms, what, self.solar_permille())
+        running = self.sessions.at(charger)
+        user = self.people.user(running.user) if running else None
+        if user is not None and user.quota_wh is not None:
+            before = self._admitted.get(charger)
+            used_up = self._used(user.id) >= user.quota_wh
+            if before is None or (before[1].word == "quota") != used_up:
+                self._judge(charger, user.id)
+        return rows
 
     def solar_permille(self) -> int:
         """How much of what the cars draw the sun gives now: the house comes first."""
