@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,18 @@ def password_line(user: str, password: str, salt: bytes) -> str:
     digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, _ROUNDS)
     b64 = base64.b64encode
     return f"{user}:$7${_ROUNDS}${b64(salt).decode()}${b64(digest).decode()}"
+
+
+def is_password(line: str, password: str) -> bool:
+    """Whether a line of password_file, without its user, is of this password."""
+    try:
+        _, kind, rounds, salt, digest = line.split("$")
+        wanted = base64.b64decode(digest)
+        raw = base64.b64decode(salt)
+        made = hashlib.pbkdf2_hmac("sha512", password.encode(), raw, int(rounds))
+    except ValueError:
+        return False
+    return kind == "7" and hmac.compare_digest(made, wanted)
 
 
 def configuration(

@@ -88,6 +88,7 @@ def lay_out(folder: Folder, wanted: Wanted) -> list[str]:
         _authority(folder, wanted, now, made)
         _broker(folder, wanted, now, made)
         _manager(folder, wanted, now, made)
+        _new(folder.path / "hosts.json", json.dumps(wanted.hosts) + "\n", made)
         u = folder.units
         _new(u / "ievcc.service", unit.service(wanted.program, folder.path, wanted.user), made)
         handing = unit.broker_service(folder.broker, wanted.broker_files)
@@ -272,8 +273,6 @@ def init(
         broker_files, user, _program(),
     )  # fmt: skip
     made = lay_out(place, wanted)
-    if write_new(place.path / "hosts.json", json.dumps(hosts) + "\n", SHOWN):
-        made.append(str(place.path / "hosts.json"))
     if renewing:
         made += renew(place, hosts)
     doors = ports_of(place)

@@ -94,6 +94,46 @@ def test_the_managers_own_link_is_tls_and_it_checks_whom_it_talks_to(site: Insta
         child.end()
 
 
+def test_the_doctor_finds_nothing_wrong_with_what_runs(site: Installed) -> None:
+    found = json.loads(ievcc("doctor", "--json", "--config", str(site.config)))
+    assert [f for f in found if f["level"] == "bad"] == []
+    words = {f["what"]: f["words"] for f in found if f["level"] == "ok"}
+    assert "lets the manager in over TLS" in words["broker"]
+    assert words["manager"].startswith("runs")
+    assert words["store"].startswith("whole")
+    assert "secret files" in words["file modes"]
+
+
+def test_the_doctor_finds_a_broker_that_lets_anybody_in(site: Installed) -> None:
+    conf = site.folder.parent / "open"
+    conf.mkdir()
+    port = broker.free_port()
+    (conf / "c").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    program = broker.mosquitto()
+    assert program
+    child = Child("open", [program, "-c", str(conf / "c")], conf / "log")
+    text = site.config.read_text().replace(f"port = {site.tls_port}", f"port = {port}")
+    other = site.folder / "open.toml"
+    other.write_text(
+        "\n".join(
+            x for x in text.splitlines() if not x.startswith(("ca =", "cert", 'key = "manager'))
+        )
+    )
+    try:
+        until("it listens", lambda: not broker.is_free(port))
+        done = subprocess.run(
+            [sys.executable, "-m", "manager", "doctor", "--config", str(other)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert f"port {port} lets anybody in" in done.stdout
+        assert f"port {site.tls_port}" not in done.stdout
+        assert f"port {site.plain_port}" not in done.stdout
+    finally:
+        child.end()
+        other.unlink()
+
+
 def test_init_again_leaves_everything_as_it_is(site: Installed) -> None:
     before = files(site.folder)
     said = ievcc("init", str(site.folder), *DEVICES, *site.options())
