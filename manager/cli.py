@@ -26,6 +26,7 @@ _OWN = {
     "bills": "manager.cli_money:bills",
     "cards": "manager.cli_people:cards",
     "devices": "manager.cli_devices:devices",
+    "doctor": "manager.doctor:doctor",
     "init": "manager.init:init",
     "replay": "manager.replay:replay",
     "report": "manager.cli_money:report_command",
