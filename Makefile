@@ -20,7 +20,7 @@ CONFIG ?=
 ERASE ?=
 export PYTHON
 
-.PHONY: help setup kafka demo demo-cloud test docs lint format bench soak lock flash deploy repl clean
+.PHONY: help setup kafka peers demo demo-cloud test docs lint format bench soak lock flash deploy repl clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,7 @@ demo-cloud: setup ## two buildings, Kafka, fog workers, PostgreSQL, API and port
 
 test: setup ## all tests (ARGS="tests/tools -k deploy" for some)
 	@tools/setup.sh system chromium socat
+	@if command -v npm >/dev/null; then $(MAKE) peers; fi # without npm those tests are skipped, and say so
 	@$(PY) -m pytest -m "not soak and not alone" -n 5 --dist loadfile $(ARGS) || [ $$? -eq 5 ] # 5: ARGS chose none of these
 	@$(PY) -m pytest -m "alone and not soak" $(ARGS) || [ $$? -eq 5 ]
 
@@ -63,6 +64,12 @@ bench: setup ## reaction times and codec figures, printed
 
 kafka: $(READY) ## Apache Kafka's jars for the datahub's tests and demo, with Maven (Java 17)
 	@$(PY) -m simulator.kafka
+
+peers: tests/manager/ocpp/peers/node_modules/ready ## the OCPP peers that are not ours, with npm, for the tests
+
+tests/manager/ocpp/peers/node_modules/ready: tests/manager/ocpp/peers/package-lock.json
+	@npm ci --prefix tests/manager/ocpp/peers --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 lock: $(READY) ## requirements*.lock from pyproject.toml: pins with hashes (ARGS=--upgrade for newer ones)
 	@$(UV_COMPILE) pyproject.toml $(ARGS) --output-file requirements.lock

@@ -34,6 +34,7 @@ REFUSED_MS = 60_000  # one that refused every form is asked again
 STOP_STEP_MS = 20_000  # to each way of stopping
 SPEAK_MS = 4_000  # the core takes a charger for silent after 12 s
 STALE_MS = 60_000  # a transaction's meter that says nothing for so long has nothing to say
+_EARLY_MS = 3_000  # after a transaction began
 _OVER_MA = 1_000  # above its limit by this much, or a twentieth, is no inaccuracy of its meter
 
 # 1.6's words, to which 2.0.1's are brought: state of IEC 61851-1, whether there may be current.
@@ -163,6 +164,8 @@ class Connector:
         self.stop_ms = -1
         self.spoke_ms = -(10**9)
         self.started_ms = -1
+        self.unanswered = False  # the transaction's start is: the charger does not know its number
+        self.twice = False  # a form was refused at the very beginning and is tried once more
 
     # What the charger says.
 
@@ -173,7 +176,7 @@ class Connector:
     def came(self) -> None:
         """The connection is there; what it holds is as before until it has accepted anew."""
         self.connected = True
-        self.fresh = False
+        self.fresh = self.unanswered = False
         self.form = 0
         self.refuses = False
 
@@ -192,6 +195,7 @@ class Connector:
         self.deaf = self.refuses = False
         self.form = 0
         self.stop_step = -1
+        self.twice = False
         self.energy_wh = max(self.energy_wh or 0, transaction.begin_wh)
 
     def ended(self) -> None:
@@ -283,6 +287,11 @@ class Connector:
     def refused(self, what: SetLimit, now_ms: int) -> None:
         """It will not take it in this form: the next one is tried at once."""
         self.held = self.held[:-1] if self.held[-1:] else ()
+        if now_ms - self.started_ms < _EARLY_MS and not self.twice:
+            # Some take a while to know their own transaction.
+            self.twice = True
+            self.wait_ms = now_ms + 1_000
+            return
         if self.forms[self.form] == what.form:
             self.form += 1
             self.wait_ms = now_ms
@@ -304,7 +313,7 @@ class Connector:
 
     def next(self, now_ms: int, renew_ms: int) -> SetLimit | None:
         """What to ask of the charger now. A lease that it fulfils already is confirmed here."""
-        if not (self.connected and self.ready):
+        if not (self.connected and self.ready) or self.unanswered:
             return None
         form = self.forms[self.form]
         want = self.wanted_a(now_ms)

@@ -123,6 +123,7 @@ class Talk:
         self._limited = limited
         self._waiting: dict[str, tuple[str, asyncio.Future[Payload]]] = {}
         self._one = asyncio.Lock()  # the standard allows one open call a side
+        self.after: Callable[[], None] = lambda: None  # called when an answer of ours is under way
         self._bad = 0
         self._room = float(BURST)
         self._room_s = time.monotonic()
@@ -252,6 +253,7 @@ class Talk:
             return
         with contextlib.suppress(ConnectionClosed):
             await self._send([MessageType.CallResult, number, answer])
+        self.after()
 
 
 def _frame(raw: str | bytes) -> list[Any] | None:

@@ -38,6 +38,7 @@ _LOW_VOLTS = 207  # EN 50160: nominal less 10 %; as many watts are most amperes 
 _HIGH_VOLTS = 253
 _ENDED_LATE_MS = 60_000  # free for so long with a transaction open: its end was lost
 _TICK_S = 0.5
+_KNOWS_S = 0.2  # a charger that reads two messages at once may take the second one first
 _VERDICT_S = 2.0  # the site's own table: it answers in the same turn
 BOOT_S = 10.0  # for a charger to present itself before it is asked to
 
@@ -95,6 +96,7 @@ class Station(ABC):
     async def connected(self, talk: Talk) -> None:
         """Serve this connection until it ends; one before it gives way."""
         old, self.talk = self.talk, talk
+        talk.after = self._answered
         if old is not None:
             await old.close(1000, "connected anew")
         for connector in self.connectors.values():
@@ -114,6 +116,17 @@ class Station(ABC):
                 for connector in self.connectors.values():
                     connector.gone()
                 self.speak()
+
+    def _answered(self) -> None:
+        if any(c.unanswered for c in self.connectors.values()):
+            asyncio.get_running_loop().call_later(_KNOWS_S, self._knows)
+
+    def _knows(self) -> None:
+        """The charger knows the number of the transaction by now: it can be told its limit."""
+        for connector in self.connectors.values():
+            if connector.unanswered:
+                connector.unanswered = False
+                self.wake()
 
     async def _nudge(self, talk: Talk) -> None:
         """Ask a charger that does not say what it is; one that will not is taken as it is."""
@@ -230,7 +243,10 @@ class Station(ABC):
         else:
             form = f"{what.form.purpose} in {what.form.unit}"
             self.refused["profile"] += 1
+            again = connector.twice
             connector.refused(what, now)
+            if connector.twice != again:
+                return
             self.note("refuses", connector, f"will not take a limit as {form}")
             self.wake()
         self.tell(connector, connector.status_message(now))
@@ -405,6 +421,7 @@ class Station(ABC):
         await kept.committed(self.manager.store, [(kept.BEGAN, row)])
         transaction = Transaction(number, theirs, tag, card, began_ms, begin_wh, ok)
         connector.began(transaction, self._now())
+        connector.unanswered = self.talk is not None
         how = "card" if tag and self.with_cards() else "free"
         age_s = max(0, self.utc_ms() - began_ms) // 1000
         self.tell(connector, connector.session_begin(how, age_s))

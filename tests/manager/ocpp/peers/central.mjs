@@ -1,0 +1,59 @@
+// A central system: ocpp-rpc in strict mode. Orders: {n, to, method, params}, {n, drop: id}, {n, silent: true}.
+import { RPCServer } from "ocpp-rpc";
+import { obey, say, watch } from "./lines.mjs";
+
+const passwords = JSON.parse(process.argv[2] ?? "{}");
+const server = new RPCServer({ protocols: ["ocpp2.0.1", "ocpp1.6"], strictMode: true });
+const clients = new Map();
+let transaction = 100;
+let silent = false; // loses the answers it owes, as a network does
+
+server.auth((accept, reject, handshake) => {
+  const wanted = passwords[handshake.identity];
+  if (wanted !== undefined && handshake.password?.toString("utf8") !== wanted) {
+    say({ event: "refused", id: handshake.identity });
+    reject(401);
+  } else {
+    accept({});
+  }
+});
+
+server.on("client", (client) => {
+  clients.set(client.identity, client);
+  watch(client);
+  say({ event: "connected", id: client.identity, protocol: client.protocol });
+  client.on("disconnect", () => say({ event: "disconnected", id: client.identity }));
+  client.on("close", () => say({ event: "disconnected", id: client.identity }));
+  const answers = {
+    BootNotification: () => ({ status: "Accepted", interval: 30, currentTime: new Date().toISOString() }),
+    Heartbeat: () => ({ currentTime: new Date().toISOString() }),
+    Authorize: (p) =>
+      client.protocol === "ocpp1.6"
+        ? { idTagInfo: { status: p.idTag.startsWith("04") ? "Accepted" : "Invalid" } }
+        : { idTokenInfo: { status: p.idToken.idToken.startsWith("04") ? "Accepted" : "Invalid" } },
+    StartTransaction: () => ({ transactionId: ++transaction, idTagInfo: { status: "Accepted" } }),
+    StopTransaction: () => ({ idTagInfo: { status: "Accepted" } }),
+    TransactionEvent: (p) => (p.idToken ? { idTokenInfo: { status: "Accepted" } } : {}),
+  };
+  client.handle(async ({ method, params, messageId }) => {
+    const answer = (answers[method] ?? (() => ({})))(params);
+    say({ event: "call", id: client.identity, message: messageId, method, params, answer });
+    if (silent) await new Promise(() => {});
+    return answer;
+  });
+});
+
+const http = await server.listen(0, "127.0.0.1");
+say({ event: "listening", port: http.address().port });
+
+obey(async (order) => {
+  if (order.silent !== undefined) {
+    silent = order.silent;
+    return {};
+  }
+  if (order.drop) {
+    await clients.get(order.drop).close({ force: true });
+    return {};
+  }
+  return clients.get(order.to).call(order.method, order.params);
+});
