@@ -20,6 +20,7 @@ except ImportError:
 
 RESTART_MS = 60_000
 SERVICE_MS = 10_000
+TRIAL_MS = 600_000  # new firmware has so long to reach the manager, then it starts anew
 NETWORK_STACK = 16 * 1024  # bytes; a TLS handshake needs most of it
 
 
@@ -45,8 +46,8 @@ def first_orders(config: "Any") -> Orders:
     return orders
 
 
-def run() -> None:
-    """Never returns on a board, unless the button was held in the window or Ctrl-C came."""
+def run(trying: bool = False) -> None:
+    """Never returns on a board, unless Ctrl-C came. `trying`: an update waits for the manager to be reached."""
     config = configuration()
     board = Board(boards.pins(config["board"]), calibrated(config))
     try:
@@ -56,7 +57,7 @@ def run() -> None:
             sleep_ms(50)
             pressed = pressed or board.button()
         configured = config["id"] and (config["wifi_ssid"] or board.table.LAN is not None)
-        charge(config, board, pressed or not configured, serviced(board))
+        charge(config, board, pressed or not configured, serviced(board), trying)
     finally:
         board.safe()
 
@@ -76,7 +77,9 @@ def serviced(board: Board) -> bool:
     return True
 
 
-def charge(config: "Any", board: Board, setup: bool, service: bool = False) -> None:
+def charge(
+    config: "Any", board: Board, setup: bool, service: bool = False, trying: bool = False
+) -> None:
     """Start both lanes; the safety lane is this thread. `setup`: the other one is the access point. `service`: every
     latched fault may end, once."""
     gc.collect()
@@ -98,6 +101,8 @@ def charge(config: "Any", board: Board, setup: bool, service: bool = False) -> N
 
         reader = Reader(bus, True)
     safety = SafetyLane(board, settings, exchange, orders, meter, start, reader)
+    if trying:
+        safety.trial_ms = TRIAL_MS
 
     def other() -> None:
         try:

@@ -24,7 +24,8 @@ class Orders:
         self.present = False
         self.clear = ""
         self.service = False
-        self.stop = False  # open and stay open: an update or a restart is coming
+        self.stop = False  # open and stay open: a restart is coming
+        self.settled = False  # the manager has been reached
 
     def copy(self, o: "Orders") -> None:
         """Become like `o`."""
@@ -37,6 +38,7 @@ class Orders:
         self.clear = o.clear
         self.service = o.service
         self.stop = o.stop
+        self.settled = o.settled
 
     def amps(self, now_ms: int) -> int:
         """What may be offered now, A."""

@@ -26,7 +26,10 @@ LOAD_MS = 1_000
 IDLE_LOAD_MS = 10_000
 ROUND_MS = 20
 FOREVER = -1
-AT_ONCE = ("schedule", "list_key")  # settings that count without a restart, beside those read at every round
+AT_ONCE = (
+    "schedule",
+    "list_key",
+)  # settings that count without a restart, beside those read at every round
 
 
 class NetworkLane:
@@ -118,8 +121,8 @@ class NetworkLane:
             self._tell(now)
         if self.update is not None:
             self.update.step(ticks)
-            if self.update.restart:
-                self._restarting = True
+            if self.update.restart and not r.contactor:
+                self._restarting = True  # a car is not stopped for it
         if self._restarting and not r.contactor and self._orders.stop:
             self._restart()
 
@@ -400,6 +403,8 @@ class NetworkLane:
 
     def _accepted(self) -> None:
         """Reaching the manager is what shows that an update works."""
+        self._orders.settled = True
+        self._exchange.order(self._orders)
         ended = update_start.settle()
         if ended is not None:
             self._say(

@@ -53,6 +53,7 @@ class SafetyLane:
         self._before = now
         self._booted = False
         self._cleared = ""
+        self.trial_ms = 0  # new firmware on trial: until then it must have reached the manager
 
     def run(self) -> None:
         """For ever; an exception comes through after the contactor is open."""
@@ -130,6 +131,10 @@ class SafetyLane:
         if not self._booted and out.why != "self_test":
             self._booted = True
             board.watchdog(WATCHDOG_MS)
+        if self.trial_ms and now >= self.trial_ms and not out.contactor:
+            if not orders.settled:
+                raise RuntimeError("new firmware that does not reach the manager")
+            self.trial_ms = 0
 
     def _rails(self, node_mv: int) -> None:
         """Remember what the ADC says of both rails while the self-test holds the line steady and no car is there."""

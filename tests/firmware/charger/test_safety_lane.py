@@ -172,3 +172,35 @@ def test_a_fault_is_cleared_once_for_each_word(board: Any) -> None:
         safety._exchange.order(orders)
         safety.step()
     assert seen == ["*", "", "", "*", "over_current", ""]
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_new_firmware_that_does_not_reach_the_manager_starts_anew(
+    board: Any, monkeypatch: pytest.MonkeyPatch, settled: bool
+) -> None:
+    from firmware.charger.exchange import Orders
+
+    safety = lane(board)
+    now = [0]
+    monkeypatch.setattr(safety._clock, "now_ms", lambda: now[0])
+    safety.trial_ms = 600_000
+    orders = Orders()
+    orders.settled = settled
+    safety._exchange.order(orders)
+    step = safety.evse.step
+
+    def charges(i: Any, at: int) -> Any:
+        out = step(i, at)
+        out.contactor = now[0] < 700_000
+        return out
+
+    safety.evse.step = charges
+    for now[0] in (20, 599_999, 600_000, 699_980):
+        safety.step()  # time enough, or a car is charging
+    now[0] = 700_000
+    if not settled:
+        with pytest.raises(RuntimeError):
+            safety.step()
+    else:
+        safety.step()
+        assert safety.trial_ms == 0
