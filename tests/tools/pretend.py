@@ -47,6 +47,10 @@ class Pretend:
     def press_reset(self) -> None:
         self._bench(b'{"reset": true}\n')
 
+    def at_speed(self, speed: int) -> None:
+        """Let the board's clock run so much faster."""
+        self._bench(b'{"speed": %d, "get": true}\n' % speed)
+
     def resets(self) -> int:
         """How often the board has started anew; soft resets, of which mpremote makes one before
         nearly every command, are none."""

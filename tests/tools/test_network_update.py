@@ -141,3 +141,18 @@ def test_what_is_not_for_this_board_is_refused(
         until("it is refused", lambda: status("state") == "failed", 60)
         assert words in status("words")
     assert manager.of(protocol.NEW_COUNTER) == []
+
+
+def test_firmware_that_never_reaches_the_manager_is_undone(
+    meter: Pretend, manager: Manager, tree: Path
+) -> None:
+    """It runs and measures, but three times five minutes pass without a word from the manager."""
+    change(tree / "firmware/common/link.py", 'config["broker_port"],', "9,")
+    manager.offer(bundled(tree).read_bytes(), "9.9")
+    status = newest(manager, protocol.UPDATE_STATUS)
+    until("all of it is there", lambda: status("state") == "ready", 60)
+    before = meter.resets()
+    until("it has changed over", lambda: meter.resets() > before, 40)
+    meter.at_speed(60)
+    until("the update is undone", lambda: status("state") == "reverted", 90)
+    assert meter.resets() >= before + 4  # three tries, and back
