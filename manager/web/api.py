@@ -349,7 +349,7 @@ def _described(
     if o.body is not None or o.takes != "application/json":
         refusals["409"] = "it is not as who asks believes"
         refusals["413"] = "more than is ever sent here"
-    if o.role != "anyone":
+    if o.role != "anyone" or o.method != "GET":
         refusals |= {"401": "log in first", "403": "who asks may not"}
     if "{" in o.path:
         refusals["404"] = "there is none"

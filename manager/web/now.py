@@ -11,9 +11,10 @@ from typing import Any, Literal
 from pydantic import Field, StrictBool
 from starlette.responses import StreamingResponse
 
+from manager.refusal import Refusal
 from manager.run import Manager
 from manager.view import state
-from manager.web.api import Answer, Body, Call, NotAllowed, NotThere, Operation
+from manager.web.api import Answer, Body, Call, NotAllowed, Operation
 
 LIVE_S = 0.5  # the shortest time between two events of the live stream; the longest is twice that
 
@@ -188,7 +189,7 @@ def operations(manager: Manager, ending: asyncio.Event) -> list[Operation]:
     def charging(call: Call) -> str:
         charger = manager.site.chargers.get(call.body.charger)
         if charger is None:
-            raise NotThere(f"no charger {call.body.charger}")
+            raise Refusal(f"no charger {call.body.charger}")
         if call.role == "tenant" and not _own(call, charger.wants.user):
             raise NotAllowed("somebody else, or nobody, charges there: hold your card to it first")
         return manager.command(charger.id, "start" if call.body.on else "stop")
