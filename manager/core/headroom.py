@@ -243,8 +243,11 @@ def steady_ma(house: House, phase: int, now_ms: int) -> int:
     has fallen by more is believed at once.
     """
     now = house.current_ma[phase]
-    lately = max((ma[phase] for at, ma in house.peaks if at > now_ms - FLICKER_MS), default=now)
-    return lately if now < lately <= now + FLICKER_MA else now
+    lately = now
+    for at, ma in house.peaks[-3:]:  # a peak a minute
+        if at > now_ms - FLICKER_MS and ma[phase] > lately:
+            lately = ma[phase]
+    return lately if lately <= now + FLICKER_MA else now
 
 
 def graded(

@@ -7,7 +7,7 @@ states are not: devices say them anew.
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 from manager.core import leases
@@ -28,11 +28,19 @@ _CHARGER = (
     "id", "order", "counter", "feeder", "phases", "min_a", "max_a", "failsafe_a", "meter", "model", "firmware",
     "boot", "seq", "number_kept", "kept_a", "priority", "wants",
 )  # fmt: skip
+# As `asdict` would, but that one copies deeply, and this is written before many a lease is sent.
+_SETTINGS, _WINDOW, _FEEDER, _WANTS = (
+    tuple(f.name for f in fields(kind)) for kind in (Settings, Window, Feeder, Wants)
+)
 _FAR = 1_000_000  # ms; longer ago than anything that is still of interest
 
 
 class PlainError(ValueError):
     """What was kept cannot be read. `words` say which part."""
+
+
+def _named(value: object, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in names}
 
 
 def site_to_plain(site: Site) -> dict[str, Any]:
@@ -41,14 +49,17 @@ def site_to_plain(site: Site) -> dict[str, Any]:
         "version": VERSION,
         "clock_ms": site.shared_ms,
         "order": site.order,
-        "settings": asdict(site.settings),
-        "feeders": [asdict(f) for f in site.feeders.values()],
+        "settings": {
+            **_named(site.settings, _SETTINGS),
+            "windows": [_named(w, _WINDOW) for w in site.settings.windows],
+        },
+        "feeders": [_named(f, _FEEDER) for f in site.feeders.values()],
         "places": dict(site.places),
         "priorities": dict(site.priorities),
         "failsafes": dict(site.failsafes),
-        "meters": [{name: getattr(m, name) for name in _METER} for m in site.meters.values()],
+        "meters": [_named(m, _METER) for m in site.meters.values()],
         "chargers": [
-            {n: asdict(c.wants) if n == "wants" else getattr(c, n) for n in _CHARGER}
+            {**_named(c, _CHARGER), "wants": _named(c.wants, _WANTS)}
             for c in site.chargers.values()
         ],
         "habits": {

@@ -34,6 +34,7 @@ from shared import protocol
 FOLLOW_MS = 5_000  # what IEC 61851-1 allows a car
 LOOP_MS = 1_000  # what a charger takes at most from lease to pilot
 TTL_MS = 15_000
+SAID_MS = TTL_MS + FOLLOW_MS + LOOP_MS + 1000  # so long a reading may still be gone by
 GARAGE = "garage"
 
 
@@ -132,7 +133,19 @@ class World:
         self.loss = r.choice((0.0, 0.0, 0.05, 0.3))
         self.slow = r.choice((50, 300, 3000, 20_000))
         self.filtered = r.random() < 0.5  # the shell drops what was overtaken
-        self.downs: dict[str, list[tuple[int, int]]] = {}
+        self.end_ms = r.choice((20, 30, 45)) * 1000  # a lease lives 15 s, and a car follows for 6
+        self.dirty = (
+            True  # something may draw more, or less is free; time alone does that only ...
+        )
+        self.stale_ms = 0  # ... as the oldest reading that counts grows too old
+        above = {b.name: self.site.above(b.feeder) for b in self.boards.values()}
+        self.cables = {
+            b.name: [(f, p) for f in above[b.name] for p in b.phases] for b in self.boards.values()
+        }
+        self.floor = dict.fromkeys(self.keys, 0)
+        for b in self.boards.values():
+            for key in self.cables[b.name]:
+                self.floor[key] += b.failsafe_a * 1000
 
     # --- time and network ----------------------------------------------------------------------
 
@@ -171,6 +184,7 @@ class World:
                 elif limit > self.boards[command.device].pilot_a:
                     again.add(command.device)
                 self.granted[command.device] = limit
+                self.dirty = True
                 self.say(f"manager -> {command.device}: lease {message['lease']}: {limit} A")
             elif (
                 message["code"] == protocol.REPLY and message["result"] == protocol.UNKNOWN_DEVICE
@@ -218,6 +232,9 @@ class World:
             self.known = tuple(message["current_ma"])
             self.known_at = self.now
             self.said.append((self.now, self.known))
+            self.dirty = self.dirty or len(self.said) == 1
+            if len(self.said) == 2:
+                self.stale_ms = self.now + SAID_MS
         self.event(Announced(announced, message) if announced else Report(device, message))
 
     def restart_manager(self, down_ms: int) -> None:
@@ -316,12 +333,14 @@ class World:
             b.drops = [d for d in b.drops if d[1] > self.now]
             b.drops.append((b.pilot_a, self.now + late))
         if limit != b.pilot_a:
+            self.dirty = True
             self.say(f"{b.name}: pilot {b.pilot_a} -> {limit} A")
             b.pilot_a = limit
 
     def replug(self, b: Board) -> None:
         b.plugged = not b.plugged
         b.drops.clear()
+        self.dirty = True
         self.say(f"{b.name}: {'car arrives' if b.plugged else 'car leaves'}")
         self.status(b)
 
@@ -332,6 +351,7 @@ class World:
 
         def start() -> None:
             b.up = True
+            self.dirty = True
             b.boot += 1
             b.seq = 0
             b.holder = LeaseHolder(b.boot, b.failsafe_a)
@@ -384,20 +404,22 @@ class World:
         self.at(10_000, lambda: self.heartbeat(b))
 
     def check(self) -> None:
+        if not self.dirty and self.now <= self.stale_ms:
+            return
+        self.dirty = False
+        floor = self.floor
         lawful: dict[tuple[str, int], int] = dict.fromkeys(self.keys, 0)
-        floor: dict[tuple[str, int], int] = dict.fromkeys(self.keys, 0)
         for b in self.boards.values():
-            amps = b.lawful_a(self.now) * 1000
-            for f in self.site.above(b.feeder):
-                for p in b.phases:
-                    lawful[f, p] += amps
-                    floor[f, p] += b.failsafe_a * 1000
+            ma = b.lawful_a(self.now) * 1000
+            if ma:
+                for key in self.cables[b.name]:
+                    lawful[key] += ma
         for key, ma in lawful.items():
             if ma > max(self.basis.get(key, 0), floor[key]):
                 self.fail("law", key, ma, max(self.basis.get(key, 0), floor[key]))
-        since = self.now - TTL_MS - FOLLOW_MS - LOOP_MS - 1000
-        while len(self.said) > 1 and self.said[1][0] < since:
+        while len(self.said) > 1 and self.said[1][0] < self.now - SAID_MS:
             self.said.pop(0)
+        self.stale_ms = self.said[1][0] + SAID_MS if len(self.said) > 1 else 1 << 60
         for p in range(len(self.house_ma)) if self.said else ():
             limit = self.site.feeders[MAIN].limit_ma[p]
             bound = max(limit - min(h[p] for _, h in self.said), floor[MAIN, p])
@@ -411,7 +433,7 @@ class World:
         )
         raise BrokenLawError("\n".join([head, *self.lines, head]))
 
-    def run(self, seconds: int = 45) -> None:
+    def run(self) -> None:
         self.meter_hello()
         self.at(60, self.meter_read)
         self.at(0, self.tick)
@@ -421,7 +443,7 @@ class World:
             self.at(300, partial(self.heartbeat, b))
             self.at(400, partial(self.load, b))
         self.at(self.r.randint(500, 8000), self.trouble)
-        while self.queue and self.now < seconds * 1000:
+        while self.queue and self.now < self.end_ms:
             self.now, _, _, call = heapq.heappop(self.queue)
             call()
             self.check()

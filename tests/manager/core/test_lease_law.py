@@ -6,6 +6,7 @@ breaks the law prints its time-line and runs again with `World(seed).run()`.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -26,11 +27,15 @@ MUTANT_SCHEDULES = 3_000
 
 def broken(seeds: range) -> str:
     """The time-line of the first of these schedules that breaks the law, or ""."""
-    for seed in seeds:
-        try:
+    gc.disable()  # worlds leave rings; collected once a block they cost a tenth less
+    try:
+        for seed in seeds:
             World(seed).run()
-        except BrokenLawError as e:
-            return str(e)
+    except BrokenLawError as e:
+        return str(e)
+    finally:
+        gc.enable()
+        gc.collect()
     return ""
 
 
