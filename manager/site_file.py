@@ -335,7 +335,7 @@ def _ocpp(
         raise t.error("ca", "security profile 3 needs ca: who signed the chargers' certificates")
     host = t.word("host", "127.0.0.1")
     port = t.whole("port", 9000, 0, 65535)
-    lasts = t.whole("profile_s", 60, 20, 3600)
+    lasts = t.whole("profile_s", 60, 10, 3600)
     sample = t.whole("sample_s", 5, 1, 300)
     chargers: dict[str, ocpp.Listed] = {}
     taken = set(devices)

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,8 @@ def site_text(
     *chargers: str, site: str = "limit_a = 30\nupdate_interval_s = 0\n", more: str = ""
 ) -> str:
     """A site file with these [[ocpp.charger]] tables, the name first: 'Left\nphases = 3'."""
-    text = f"[site]\nname = 'home'\nopen = true\nmin_off_s = 0\nworst_house_a = 24\n{site}\n"
-    text += f"[ocpp]\nport = 0\nprofile_s = 20\nsample_s = 1\n{more}\n"
+    text = f"[site]\nname = 'home'\nopen = true\nmin_off_s = 0\nttl_s = 6\nrenew_s = 2\nworst_house_a = 24\n{site}\n"
+    text += f"[ocpp]\nport = 0\nprofile_s = 10\nsample_s = 1\n{more}\n"
     for one in chargers:
         name, _, rest = one.partition("\n")
         text += f"[[ocpp.charger]]\nid = '{name}'\ncounter = 'Counter-1'\npassword = '{PASSWORD}'\n{rest}\n"
@@ -155,10 +156,24 @@ async def building(
         store.close()
 
 
+Scenario = Callable[[Path], None]
+
+
+def side_by_side(scenarios: Mapping[str, Scenario], folder: Path) -> dict[str, Future[None]]:
+    """Each in a thread of its own: they wait for cars more than they compute, so all wait at once."""
+    pool = ThreadPoolExecutor(len(scenarios))
+    started = {}
+    for name, scenario in scenarios.items():
+        (folder / name).mkdir()
+        started[name] = pool.submit(scenario, folder / name)
+    pool.shutdown(wait=False)
+    return started
+
+
 def run(test: Callable[[], Awaitable[None]]) -> None:
-    """Run an async test, a minute and a half at most."""
+    """Run an async test, two and a half minutes at most."""
 
     async def bounded() -> None:
-        await asyncio.wait_for(test(), 90)
+        await asyncio.wait_for(test(), 150)
 
     asyncio.run(bounded())

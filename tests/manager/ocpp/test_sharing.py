@@ -1,18 +1,16 @@
 """Chargers of other makes share like ours, in either version and either unit."""
 
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from simulator.ocpp_charger import Habits
-from tests.manager.ocpp.building import building, run, site_text, until
+from tests.manager.ocpp.building import Scenario, building, run, side_by_side, site_text, until
 
 
-@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
-@pytest.mark.parametrize("unit", ["Current", "Power"])
-def test_takes_what_is_left_and_gives_way_to_the_house(
-    tmp_path: Path, version: str, unit: str
-) -> None:
+def takes_what_is_left_and_gives_way_to_the_house(tmp_path: Path, version: str, unit: str) -> None:
     async def test() -> None:
         async with building(tmp_path, site_text("Left")) as here:
             car = here.car("Left", version, Habits(units=unit))
@@ -35,7 +33,7 @@ def test_takes_what_is_left_and_gives_way_to_the_house(
     run(test)
 
 
-def test_two_share(tmp_path: Path) -> None:
+def two_share(tmp_path: Path) -> None:
     async def test() -> None:
         async with building(tmp_path, site_text("Left", "Right")) as here:
             left, right = here.car("Left"), here.car("Right", "2.0.1")
@@ -49,3 +47,30 @@ def test_two_share(tmp_path: Path) -> None:
             assert most <= 28
 
     run(test)
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "1.6-Current": partial(
+        takes_what_is_left_and_gives_way_to_the_house, version="1.6", unit="Current"
+    ),
+    "1.6-Power": partial(
+        takes_what_is_left_and_gives_way_to_the_house, version="1.6", unit="Power"
+    ),
+    "2.0.1-Current": partial(
+        takes_what_is_left_and_gives_way_to_the_house, version="2.0.1", unit="Current"
+    ),
+    "2.0.1-Power": partial(
+        takes_what_is_left_and_gives_way_to_the_house, version="2.0.1", unit="Power"
+    ),
+    "two": two_share,
+}
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Future[None]]:
+    return side_by_side(SCENARIOS, tmp_path_factory.mktemp("sharing"))
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_sharing(name: str, outcomes: dict[str, Future[None]]) -> None:
+    outcomes[name].result(170)

@@ -1,17 +1,24 @@
 """ocpp-rpc in strict mode as a charge point here: both versions, both units, no schema broken."""
 
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.manager.ocpp.building import PASSWORD, building, run, site_text, until
+from tests.manager.ocpp.building import (
+    PASSWORD,
+    Scenario,
+    building,
+    run,
+    side_by_side,
+    site_text,
+    until,
+)
 from tests.manager.ocpp.rpc import Peer
 
 
-@pytest.mark.parametrize(
-    ("version", "unit"), [("1.6", "A"), ("1.6", "W"), ("2.0.1", "A"), ("2.0.1", "W")]
-)
-def test_session_of_a_strict_charger(tmp_path: Path, version: str, unit: str) -> None:
+def session_of_a_strict_charger(tmp_path: Path, version: str, unit: str) -> None:
     async def test() -> None:
         text = site_text(
             "Left\nphases = 3", site="limit_a = 30\nphases = 3\nupdate_interval_s = 0"
@@ -52,3 +59,21 @@ def test_session_of_a_strict_charger(tmp_path: Path, version: str, unit: str) ->
                 assert not station.mended
 
     run(test)
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "1.6-A": partial(session_of_a_strict_charger, version="1.6", unit="A"),
+    "1.6-W": partial(session_of_a_strict_charger, version="1.6", unit="W"),
+    "2.0.1-A": partial(session_of_a_strict_charger, version="2.0.1", unit="A"),
+    "2.0.1-W": partial(session_of_a_strict_charger, version="2.0.1", unit="W"),
+}
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Future[None]]:
+    return side_by_side(SCENARIOS, tmp_path_factory.mktemp("strict"))
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_strict(name: str, outcomes: dict[str, Future[None]]) -> None:
+    outcomes[name].result(170)

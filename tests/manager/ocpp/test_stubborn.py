@@ -1,18 +1,19 @@
 """Chargers that refuse, ignore or cannot be reached are counted at what they may draw, and stopped if they must be."""
 
 import asyncio
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from simulator.ocpp_charger import Habits
-from tests.manager.ocpp.building import building, run, site_text, until
+from tests.manager.ocpp.building import Scenario, building, run, side_by_side, site_text, until
 
 ALL = ("TxProfile", "TxDefaultProfile", "ChargePointMaxProfile", "ChargingStationMaxProfile")
 
 
-@pytest.mark.parametrize(("version", "stubborn"), [("1.6", 1), ("2.0.1", 0)])
-def test_one_that_refuses_every_profile_is_counted_then_stopped(
+def one_that_refuses_every_profile_is_counted_then_stopped(
     tmp_path: Path, version: str, stubborn: int
 ) -> None:
     async def test() -> None:
@@ -30,7 +31,7 @@ def test_one_that_refuses_every_profile_is_counted_then_stopped(
     run(test)
 
 
-def test_one_that_ignores_its_profile_is_counted_then_stopped(tmp_path: Path) -> None:
+def one_that_ignores_its_profile_is_counted_then_stopped(tmp_path: Path) -> None:
     async def test() -> None:
         async with building(tmp_path, site_text("Left", "Right")) as here:
             deaf, good = here.car("Left", habits=Habits(ignores=True)), here.car("Right")
@@ -49,7 +50,7 @@ def test_one_that_ignores_its_profile_is_counted_then_stopped(tmp_path: Path) ->
     run(test)
 
 
-def test_forms_are_tried_until_one_is_taken(tmp_path: Path) -> None:
+def forms_are_tried_until_one_is_taken(tmp_path: Path) -> None:
     async def test() -> None:
         async with building(tmp_path, site_text("Left")) as here:
             picky = Habits(refuses=("TxProfile",), one_period=True, units="Power")
@@ -63,7 +64,7 @@ def test_forms_are_tried_until_one_is_taken(tmp_path: Path) -> None:
     run(test)
 
 
-def test_while_it_is_gone_it_counts_until_its_profile_has_ended(tmp_path: Path) -> None:
+def while_it_is_gone_it_counts_until_its_profile_has_ended(tmp_path: Path) -> None:
     async def test() -> None:
         async with building(tmp_path, site_text("Left", "Right")) as here:
             gone, other = here.car("Left"), here.car("Right")
@@ -87,7 +88,7 @@ def test_while_it_is_gone_it_counts_until_its_profile_has_ended(tmp_path: Path) 
     run(test)
 
 
-def test_one_whose_profile_has_no_end_counts_for_as_long_as_it_is_gone(tmp_path: Path) -> None:
+def one_whose_profile_has_no_end_counts_for_as_long_as_it_is_gone(tmp_path: Path) -> None:
     async def test() -> None:
         async with building(tmp_path, site_text("Left", "Right")) as here:
             gone, other = here.car("Left", habits=Habits(one_period=True)), here.car("Right")
@@ -98,9 +99,33 @@ def test_one_whose_profile_has_no_end_counts_for_as_long_as_it_is_gone(tmp_path:
             await gone.disconnect()
             here.house_a = 6.0
             await until("only the other can give way", lambda: 0 < other.drawn_a <= 10)
-            await asyncio.sleep(25)
+            await asyncio.sleep(15)  # longer than any lease and its time to follow
             assert gone.drawn_a == 14
             assert here.charger("Left").worst_a == 14
             assert gone.drawn_a + other.drawn_a <= 24
 
     run(test)
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "refuses-1.6": partial(
+        one_that_refuses_every_profile_is_counted_then_stopped, version="1.6", stubborn=1
+    ),
+    "refuses-2.0.1": partial(
+        one_that_refuses_every_profile_is_counted_then_stopped, version="2.0.1", stubborn=0
+    ),
+    "ignores": one_that_ignores_its_profile_is_counted_then_stopped,
+    "picky": forms_are_tried_until_one_is_taken,
+    "gone": while_it_is_gone_it_counts_until_its_profile_has_ended,
+    "gone-without-end": one_whose_profile_has_no_end_counts_for_as_long_as_it_is_gone,
+}
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Future[None]]:
+    return side_by_side(SCENARIOS, tmp_path_factory.mktemp("stubborn"))
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_stubborn(name: str, outcomes: dict[str, Future[None]]) -> None:
+    outcomes[name].result(170)
