@@ -1,7 +1,8 @@
 """The lease law as a property: thousands of schedules of loss, delay, restarts and late cars.
 
-`make test` runs 10,000 schedules, `make soak` 1,000,000 (IEVCC_SCHEDULES says otherwise). A seed that
-breaks the law prints its time-line and runs again with `World(seed).run()`.
+`make test` runs 10,000 schedules, `make soak` 1,000,000 (IEVCC_SCHEDULES says otherwise; with IEVCC_SOAK_LOG, a
+file, a soak that was stopped goes on where it was). A seed that breaks the law prints its time-line and runs again
+with `World(seed).run()`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +24,9 @@ from tests.manager.core.law_world import BrokenLawError, World
 
 SCHEDULES = int(os.environ.get("IEVCC_SCHEDULES", "10000"))
 SOAK = int(os.environ.get("IEVCC_SOAK_SCHEDULES", "1000000"))
+SOAK_LOG = os.environ.get("IEVCC_SOAK_LOG", "")
 MUTANT_SCHEDULES = 3_000
+BLOCK = 250
 
 
 def broken(seeds: range) -> str:
@@ -39,13 +43,30 @@ def broken(seeds: range) -> str:
     return ""
 
 
-def run_all(schedules: int) -> None:
-    blocks = [range(n, min(n + 250, schedules)) for n in range(0, schedules, 250)]
-    workers = min(os.cpu_count() or 1, 8)
+def run_all(schedules: int, log: Path | None = None) -> None:
+    """`log`: blocks that held are written down there, and not run again by the next call."""
+    done = set(log.read_text().splitlines()) if log is not None and log.exists() else set()
+    blocks = [range(n, min(n + BLOCK, schedules)) for n in range(0, schedules, BLOCK)]
+    blocks = [b for b in blocks if _words(b) not in done]
+    workers = int(os.environ.get("IEVCC_WORKERS", min(os.cpu_count() or 1, 8)))
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for told in pool.map(broken, blocks):
+        for block, told in zip(blocks, pool.map(broken, blocks), strict=True):
             if told:
                 pytest.fail(told, pytrace=False)
+            if log is not None:
+                with log.open("a") as file:
+                    file.write(_words(block) + "\n")
+
+
+def _words(block: range) -> str:
+    return f"{block.start}..{block.stop - 1} held"
+
+
+def test_a_soak_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    log = tmp_path / "soak.log"
+    log.write_text("0..249 held\n")
+    run_all(260, log)
+    assert log.read_text() == "0..249 held\n250..259 held\n"
 
 
 @pytest.mark.timeout(600)
@@ -56,7 +77,7 @@ def test_no_schedule_breaks_the_law() -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 def test_no_schedule_breaks_the_law_in_a_million() -> None:
-    run_all(SOAK)
+    run_all(SOAK, Path(SOAK_LOG) if SOAK_LOG else None)
 
 
 def test_the_worlds_are_not_idle() -> None:
