@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def test_a_meter_is_calm_until_a_car_comes(
         before = len(readings())
         until(f"{count} readings", lambda: len(readings()) >= before + count, 60)
         at = readings()[before : before + count]
-        return [b - a for a, b in zip(at, at[1:], strict=False)]
+        return [b - a for a, b in itertools.pairwise(at)]
 
     try:
         garage.house_a = 5
