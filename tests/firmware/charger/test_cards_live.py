@@ -1,4 +1,4 @@
-"""Cards at a real charger: a reader on the bench's I2C and SPI, a manager that decides, and a list
+"""Cards at a real charger: a reader on the bench's I2C, SPI and serial line, a manager that decides, and a list
 for when it is away."""
 
 import time
@@ -19,7 +19,7 @@ NDEF = (
 SUN_CARD = "04de5f1eacc040"
 
 
-@pytest.mark.parametrize("bus", ["i2c", "spi"])
+@pytest.mark.parametrize("bus", ["i2c", "spi", "uart"])
 def test_a_tap_starts_and_stops(
     tmp_path: Path, micropython: str, mosquitto: str, bus: str
 ) -> None:
@@ -109,19 +109,23 @@ def test_a_card_that_cannot_be_copied(tmp_path: Path, micropython: str, mosquitt
         assert len(manager.of(protocol.CARD_READ)) == 1
 
 
+@pytest.mark.parametrize("bus", ["i2c", "uart"])
 def test_a_dead_reader_is_told_and_hinders_nothing(
-    tmp_path: Path, micropython: str, mosquitto: str
+    tmp_path: Path, micropython: str, mosquitto: str, bus: str
 ) -> None:
-    with charger(tmp_path, nfc="i2c") as (bench, manager):
+    with charger(tmp_path, nfc=bus) as (bench, manager):
         until(lambda: manager.status["state"] == "A1" and not manager.status["faults"], 20)
-        manager.lease(16)
+        manager.lease(16, 120_000)
         bench.charge()
+        bench.pace(4)
         bench.put(reader=False)
         until(lambda: manager.status["faults"] == ["card_reader"], 20, lambda: manager.status)
+        bench.pace(1)
         at = len(bench.lines)
         bench.put(ev="B")
         left = bench.wait(lambda got: got["state"] == "B2", since=at)
         opened = bench.wait(lambda got: not got["contactor"], since=at)
         assert opened["t_ms"] - left["t_ms"] <= 100
+        bench.pace(4)
         bench.put(reader=True)
         until(lambda: not manager.status["faults"], 25)
