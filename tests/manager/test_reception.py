@@ -22,10 +22,11 @@ ANA, RUI, EVA, LOST = "04a1b2c3d4e5f6", "04112233445566", "04778899aabbcc", "04f
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, mosquitto: str) -> Iterator[Running]:
-    names = ("Counter-1", *(f"Charger-{n}" for n in range(1, 7)))
+    names = ("Counter-1", "Counter-2", *(f"Charger-{n}" for n in range(1, 8)))
     listed = "".join(f'[[device]]\nid = "{n}"\nkey = "{KEY.hex()}"\n' for n in names)
     system = Running(
-        tmp_path_factory.mktemp("reception"), f"[site]\nlimit_a = 63\nworst_house_a = 0\n{listed}"
+        tmp_path_factory.mktemp("reception"),
+        f"[site]\nlimit_a = 63\nworst_house_a = 0\nmax_counters = 2\n{listed}",
     )
     for user in (
         {"id": "ana", "name": "Ana", "max_a": 16, "priority": 3},
@@ -38,7 +39,11 @@ def running(tmp_path_factory: pytest.TempPathFactory, mosquitto: str) -> Iterato
     meter = Device(system, "Counter-1", key=KEY)
     meter.announce_counter()
     meter.measure(0)
+    roof = Device(system, "Counter-2", key=KEY)
+    roof.announce_counter(role="solar")
+    roof.measure(8)
     yield system
+    roof.close()
     meter.close()
     system.stop()
 
@@ -183,6 +188,22 @@ def test_a_months_energy_that_is_used_up_ends_it_at_once(running: Running) -> No
         c.end(1, 100, RUI)
         c.hear(protocol.SESSION_ACK)
         assert c.tap(RUI)["verdict"] == "quota"
+
+
+def test_what_the_roof_gave_beyond_the_house_is_the_cars(running: Running) -> None:
+    with charger(running, "Charger-7") as c:
+        c.status("C2", 16)
+        c.begin(1, ANA)
+        c.load(1, 0, amps=16)
+        cars = until(
+            "what cars draw", lambda: sum(sum(x["current_a"]) for x in running.state()["chargers"])
+        )
+        c.load(1, 1000, amps=16)
+        row = until("it took", lambda: [s for s in sessions(running, c.name) if s["energy_wh"]])[0]
+        assert row["solar_wh"] == 8000 // cars
+        c.load(1, 1000, amps=0)
+        c.end(1, 1000, ANA)
+        c.hear(protocol.SESSION_ACK)
 
 
 def test_an_end_is_acknowledged_when_it_is_on_disk_and_again_when_it_is_repeated(
