@@ -113,11 +113,10 @@ def test_a_card_that_cannot_be_copied(tmp_path: Path, micropython: str, mosquitt
 def test_a_dead_reader_is_told_and_hinders_nothing(
     tmp_path: Path, micropython: str, mosquitto: str, bus: str
 ) -> None:
-    with charger(tmp_path, nfc=bus) as (bench, manager):
+    with charger(tmp_path, speed=4, nfc=bus) as (bench, manager):
         until(lambda: manager.status["state"] == "A1" and not manager.status["faults"], 20)
         manager.lease(16, 120_000)
         bench.charge()
-        bench.pace(4)
         bench.put(reader=False)
         until(lambda: manager.status["faults"] == ["card_reader"], 20, lambda: manager.status)
         bench.pace(1)
