@@ -23,18 +23,20 @@ if TYPE_CHECKING:
 _OWN = {
     "accounts": "manager.cli_accounts:accounts",
     "allocate": "manager.allocate:allocate",
+    "backup": "manager.backup:backup",
     "bills": "manager.cli_money:bills",
     "cards": "manager.cli_people:cards",
-    "backup": "manager.backup:backup",
     "devices": "manager.cli_devices:devices",
     "doctor": "manager.doctor:doctor",
-    "restore": "manager.backup:restore",
     "init": "manager.init:init",
     "replay": "manager.replay:replay",
     "report": "manager.cli_money:report_command",
+    "restore": "manager.backup:restore",
     "sessions": "manager.cli_money:sessions",
+    "source": "manager.cli_energy:source",
     "tariffs": "manager.cli_money:tariffs",
     "users": "manager.cli_people:users",
+    "wish": "manager.cli_energy:wish",
 }
 
 
