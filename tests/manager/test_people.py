@@ -26,6 +26,7 @@ from manager.people import (
     windows_from_text,
     windows_to_text,
 )
+from manager.store import StoreError
 
 ANA = "04A1B2C3D4E5F6"
 
@@ -264,5 +265,5 @@ def test_a_blocked_card_leaves_the_list(path: Path) -> None:
 
 
 def test_a_store_that_is_not_there(path: Path) -> None:
-    with pytest.raises(beside.store.StoreError, match="no store at"), beside.look(path):
+    with pytest.raises(StoreError, match="no store at"), beside.look(path):
         pass

@@ -28,14 +28,15 @@ def running(tmp_path_factory: pytest.TempPathFactory, mosquitto: str) -> Iterato
         tmp_path_factory.mktemp("reception"),
         f"[site]\nlimit_a = 63\nworst_house_a = 0\nmax_counters = 2\n{listed}",
     )
-    for user in (
+    users: list[dict[str, Any]] = [
         {"id": "ana", "name": "Ana", "max_a": 16, "priority": 3},
         {"id": "rui", "name": "Rui", "quota_wh": 100},
         {"id": "eva", "name": "Eva Ilda", "chargers": ["Charger-9"]},
-    ):
+    ]
+    for user in users:
         system.post("/api/users", user)
-    for user, number in (("ana", ANA), ("rui", RUI), ("eva", EVA)):
-        system.post("/api/cards", {"user": user, "number": number})
+    for name, number in (("ana", ANA), ("rui", RUI), ("eva", EVA)):
+        system.post("/api/cards", {"user": name, "number": number})
     meter = Device(system, "Counter-1", key=KEY)
     meter.announce_counter()
     meter.measure(0)
