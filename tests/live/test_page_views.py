@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from manager.store import READING, connect
 from shared import protocol
+from tests.live.accounts import account, ievcc, log_in
 from tests.live.browser import (
     DESK,
     PHONE,
@@ -246,23 +245,6 @@ def test_the_first_view_is_usable_within_a_second(site: Site, browser: Browser) 
             seen.page.locator("#charger-Charger-1 .why").wait_for()
             took.append(seen.page.evaluate("() => performance.now()") / 1000)
     assert min(took) < 1.0
-
-
-def ievcc(site: Running, *words: str, given: str = "") -> None:
-    command = [sys.executable, "-m", "manager", *words, "--config", str(site.config)]
-    subprocess.run(command, input=given, text=True, check=True, timeout=60)
-
-
-def account(site: Running, name: str, *words: str) -> None:
-    ievcc(site, "accounts", "add", name, "--stdin", *words, given=f"secret of {name}\n")
-
-
-def log_in(page: Page, site: Running, name: str) -> None:
-    page.goto(site.url)
-    page.get_by_label("Name").fill(name)
-    page.get_by_label("Password").fill(f"secret of {name}")
-    page.get_by_role("button", name="Log in").click()
-    page.locator("#main[data-ready=now]").wait_for()
 
 
 def test_logins_and_roles(tmp_path: Path, mosquitto: str, browser: Browser) -> None:

@@ -61,7 +61,7 @@ export function table(caption, columns, rows, none) {
   const head = columns.map(([heading, , kind]) => h("th", { scope: "col", class: kind }, heading));
   const body = rows.map((row) => h("tr", {}, columns.map(([, cell, kind], i) => (
     i ? h("td", { class: kind }, cell(row)) : h("th", { scope: "row", class: kind }, cell(row))))));
-  return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": caption },
+  return h("div", { class: "wide", tabindex: "0", role: "group", "aria-label": caption },
     h("table", {}, h("caption", { class: "unseen" }, caption), h("thead", {}, h("tr", {}, head)), h("tbody", {}, body)));
 }
 

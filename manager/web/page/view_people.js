@@ -14,7 +14,7 @@ export async function show(main) {
     const list = users.map((u) => userCard(u, cards.filter((c) => c.user === u.id), draw, open));
     box.replaceChildren(h("ul", { class: "cards" }, list.length ? list : h("li", { class: "none" }, t("people.none"))));
   };
-  main.append(box);
+  main.append(h("h2", {}, t("people.users")), box);
   await draw();
   if (!may("operator")) return;
   const file = h("input", { type: "file", accept: ".csv,text/csv", required: true });

@@ -1,6 +1,7 @@
 // Words, numbers and times, in the language of whoever looks and the time zone of the site.
 
 const LANGUAGES = { en: "English", pt: "Português" };
+const LOCALES = { en: "en-GB", pt: "pt-PT" }; // how numbers and dates are written
 let table = {};
 let zone;
 export let language = "en";
@@ -38,7 +39,7 @@ export function told(kind, words, values = {}) {
 
 const number = (least, most = least) => {
   const made = {};
-  return (n) => (made[language] ??= new Intl.NumberFormat(language, {
+  return (n) => (made[language] ??= new Intl.NumberFormat(LOCALES[language], {
     minimumFractionDigits: least, maximumFractionDigits: most,
   })).format(n);
 };
@@ -50,11 +51,11 @@ export const amps = (a) => `${tenths(a)} A`;
 export const kwh = (wh) => `${wh < 10_000 ? hundredths(wh / 1000) : tenths(wh / 1000)} kWh`;
 export const kw = (w) => `${tenths(w / 1000)} kW`;
 /** Money, given as decimal text and never made a float. */
-export const money = (text, currency) => new Intl.NumberFormat(language, {
+export const money = (text, currency) => new Intl.NumberFormat(LOCALES[language], {
   style: "currency", currency: currency || "EUR",
 }).format(text);
 
-const time = (options) => (ms) => new Intl.DateTimeFormat(language, { timeZone: zone, ...options }).format(ms);
+const time = (options) => (ms) => new Intl.DateTimeFormat(LOCALES[language], { timeZone: zone, ...options }).format(ms);
 export const clock = time({ hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 export const hour = time({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 export const date = time({ weekday: "short", day: "numeric", month: "short" });
