@@ -141,6 +141,7 @@ class Connector:
         self.ready = False  # the charger has been set up since it last connected
         self.fresh = False  # and has accepted a profile since
         self.safe_a: int | None = None  # what it goes by with no profile of ours; None: unknown
+        self.unsafe = False  # it would not take such a default
         self.status = "Available"
         self.faults: tuple[str, ...] = ()
         self.transaction: Transaction | None = None
@@ -361,7 +362,7 @@ class Connector:
 
     def held_a(self, now_ms: int) -> int:
         """The most it may be drawing by what it may have been told, the car's time to follow included."""
-        most = self.facts.max_a if self.safe_a is None else self.safe_a
+        most = self._unled_a()
         if self.held:
             # A profile that has ended leaves 0 A; one without an end never does.
             most = 0 if self.accepted_ms >= 0 else most
@@ -369,6 +370,14 @@ class Connector:
                 if h.until_ms is None or now_ms < h.until_ms + FOLLOW_MS:
                     most = max(most, h.limit_a)
         return most
+
+    def _unled_a(self) -> int:
+        """What it may take without any profile of ours."""
+        if self.safe_a is not None:
+            return self.safe_a
+        idle = self.transaction is None and self.status in ("Available", "Reserved", "Unavailable")
+        # One that has no car, and has not refused to be made safe, asks before it begins anything.
+        return 0 if idle and not self.unsafe else self.facts.max_a
 
     def mode(self, now_ms: int) -> tuple[str, int | None]:
         """managed, or manual with the most it is to be counted at."""

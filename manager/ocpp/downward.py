@@ -62,7 +62,8 @@ class Central:
 
     def next_transaction(self, wanted: int = 0) -> int:
         """See `Host`."""
-        self._numbers = wanted if wanted > self._numbers else self._numbers + 1
+        free = self._numbers < wanted < 2**30  # a number beyond would leave none for others
+        self._numbers = wanted if free else self._numbers + 1
         return self._numbers
 
     async def run(self) -> None:

@@ -246,6 +246,10 @@ class Talk:
         except Refused as e:
             await self._error(number, e.code, e.words)
             return
+        except Exception:
+            log.exception("%s: %s %r", self.name, action, payload)
+            await self._error(number, "InternalError", "")
+            return
         code, words = fault_of(MessageType.CallResult, action, self.version, answer)
         if code:
             log.error("%s: our own answer to %s is wrong: %s", self.name, action, words)
@@ -256,10 +260,23 @@ class Talk:
         self.after()
 
 
+def _whole(text: str) -> int:
+    if len(text) > 16:
+        raise ValueError("no number of this trade's")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not -1e15 < value < 1e15:
+        raise ValueError("no number of this trade's")
+    return value
+
+
 def _frame(raw: str | bytes) -> list[Any] | None:
     """The frame in these bytes; None if it is none. What is too much at an error's end is let be."""
     try:
-        frame = json.loads(raw)
+        frame = json.loads(raw, parse_int=_whole, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError):
         return None
     if not isinstance(frame, list) or len(frame) < 3 or type(frame[0]) is not int:

@@ -415,6 +415,7 @@ class Station(ABC):
             self.mended["end"] += 1
             await self.finished(connector, begin_wh, began_ms, "end_lost")
         number = self.host.next_transaction(number)
+        begin_wh = max(0, min(2**31 - 1, begin_wh))
         card = quirks.card_number(tag) if tag else ""
         self.past[name, theirs] = number
         row = (number, name, theirs, tag, card, began_ms, begin_wh)

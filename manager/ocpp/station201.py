@@ -264,9 +264,9 @@ class Station201(Station):
                 {"evseId": connector.facts.number, "chargingProfile": profile},
             )
             if answer.get("status") == "Accepted":
-                connector.safe_a = 0
+                connector.safe_a, connector.unsafe = 0, False
                 return
-        connector.safe_a = None
+        connector.safe_a, connector.unsafe = None, True
 
     async def set_limit(self, connector: Connector, what: SetLimit) -> bool:
         purpose = _PURPOSES.get(what.form.purpose, what.form.purpose)
