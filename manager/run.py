@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from manager import store as tables
 from manager.admission import Admission
@@ -34,7 +34,7 @@ from manager.core.events import (
     Tick,
 )
 from manager.core.overloads import Watch
-from manager.core.site import MAIN, Site, Window
+from manager.core.site import MAIN, SOURCES, Site, Source, Window
 from manager.decision_log import DecisionLog
 from manager.history import History
 from manager.logins import Logins
@@ -48,6 +48,7 @@ from shared import protocol
 
 if TYPE_CHECKING:
     from manager.reception import Reception
+    from manager.energy import Energy
     from manager.site_books import SiteBooks
 
 log = logging.getLogger(__name__)
@@ -139,6 +140,9 @@ class Manager:
         self.logins: Logins | None = None  # None: nobody is asked who he is
         self.outbox: Outbox | None = None  # where a fog is to hear of everything
         self.reception: Reception | None = None  # users, cards and sessions
+        self.provider: Source | None = None  # what it says where energy comes from ...
+        self.provider_ms = 0  # ... and when
+        self.energy: Energy | None = None
         self.site_books: SiteBooks | None = None  # where bills are made
         self.barred: Callable[[str], bool] = lambda _: False  # devices shut out from the cloud
         self.watch: Watch | None = None  # of the breaker on the main cable
@@ -287,6 +291,25 @@ class Manager:
         self._set_by_hand()
         return f"{charger} has priority {number}"
 
+    def choose_source(self, source: str | None) -> str:
+        """Where the cars' energy comes from; None to go by provider, windows and site file again."""
+        if source is None:
+            self.by_hand.pop("source", None)
+        elif source in SOURCES:
+            self.by_hand["source"] = source
+        else:
+            raise Refusal(f"{source!r} is not one of {', '.join(SOURCES)}")
+        self._set_by_hand()
+        now = self.site.source
+        return f"energy comes from {now}" + ("" if source else ", as the rules say")
+
+    def provider_says(self, source: Source | None) -> None:
+        """The source of energy the provider names now; None: it has been silent for too long."""
+        self.provider_ms = self.clock.now_ms()
+        if source != self.provider:
+            self.provider = source
+            self.apply(self._configured())
+
     def offer_update(self, device: str, bundle: bytes, version: str) -> str:
         """Offer new firmware to a device that has announced itself. The answer: words."""
         peer = self.peers.get(device)
@@ -331,6 +354,10 @@ class Manager:
         whole = [Window(0, 7 * 1440, a, scope) for scope, a in limits.items() if scope]
         for ceiling in self.ceilings.values():
             whole += [Window(0, 7 * 1440, a, charger) for charger, a in ceiling.items()]
+        chosen = cast("Source | None", self.by_hand.get("source")) or self.provider
+        if chosen is not None:
+            kept = tuple(replace(w, source="") for w in settings.windows)
+            settings = replace(settings, source=chosen, windows=kept)
         main = self._file.feeders[MAIN]
         if "" in limits:
             least = tuple(min(ma, limits[""] * 1000) for ma in main.limit_ma)

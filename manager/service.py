@@ -18,6 +18,7 @@ from manager.core import plain
 from manager.core.overloads import Watch
 from manager.core.site import Site
 from manager.decision_log import DecisionLog
+from manager.energy import Asked, Energy
 from manager.forward import Forwarder, Settings
 from manager.logins import Logins, keep_token
 from manager.ocpp import service as ocpp
@@ -78,6 +79,8 @@ def serve(path: Path, *, verbose: bool) -> None:
         manager.logins = logins
         manager.alongside.append(systemd.keep_telling)
         people = People(store.path)
+        manager.energy = Energy(manager, store.path, Asked(file.price_area, file.source_url))
+        manager.alongside.append(manager.energy.run)
         manager.site_books = SiteBooks(store.path, timezone_of(file), file.bills)
         Reception(manager, people, Sessions(store.path, people, manager.clock.zone))
         if file.decisions is not None:

@@ -28,7 +28,7 @@ SITE = (
     "meter_silent_s", "meter_lost_s",
 )  # fmt: skip
 FEEDER = ("name", "limit_a", "parent", "worst_house_a")
-WINDOW = ("days", "start", "end", "max_a", "charger")
+WINDOW = ("days", "start", "end", "max_a", "source", "charger")
 DEVICE = ("feeder", "priority", "failsafe_a")
 
 

@@ -4,7 +4,7 @@
     name = "home"                 # letters, digits, - and _
     limit_a = 30                  # per phase; a list for different ones
     phases = 1
-    policy = "fair"               # fair, equal, first, deadline
+    policy = "fair"               # fair, equal, first, deadline, cheapest, green
     update_interval_s = 5         # 0: at every event
     worst_house_a = 24            # the most the building draws when nobody can tell; left out: all of it
     open = false                  # true lets devices in that are not listed below
@@ -46,8 +46,12 @@
     days = ["mon", "tue"]
     start = "18:00"
     end = "21:00"
-    max_a = 16
+    max_a = 16                    # or source = "solar_only": where energy comes from then
     charger = "Charger-1"         # left out: the whole site
+
+    [energy]
+    area = "PT"                   # day-ahead prices to go by under policy "cheapest"
+    source_url = "https://..."    # a provider that says where energy comes from: grid, ...
 
 `load` and `parse` give a `SiteFile` or raise `SiteFileError`, which says what is wrong, on which line.
 """
@@ -63,7 +67,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from manager.core.breaker import Breaker, BreakerError, named
-from manager.core.site import MAIN, POLICIES, SOURCES, Feeder, Settings, Site, Window
+from manager.core.site import ANY_A, MAIN, POLICIES, SOURCES, Feeder, Settings, Site, Window
 from manager.ocpp import settings as ocpp
 from manager.ocpp.settings import Ocpp
 from shared.protocol import is_device_name
@@ -158,6 +162,8 @@ class SiteFile:
     ocpp: Ocpp = field(default_factory=Ocpp)
     decisions: Path | None = None  # folder of the record of decisions
     bills: Bills = field(default_factory=Bills)
+    price_area: str = ""  # of day-ahead prices
+    source_url: str = ""  # where the provider says where energy comes from
 
 
 class _Table:
@@ -304,6 +310,12 @@ def parse(text: str) -> SiteFile:
     t.done()
     fog = _fog(top) if "fog" in raw else None
     bills = _bills(top.table("bills"))
+    t = top.table("energy")
+    price_area = t.word("area", "")
+    source_url = t.word("source_url", "")
+    if source_url and not source_url.startswith(("https://", "http://")):
+        raise t.error("source_url", f"{source_url!r} is not https://host/path")
+    t.done()
     breaker = _breaker(top.table("breaker"), min(feeders[MAIN].limit_ma) / 1000)
     both = _ocpp(top.table("ocpp"), feeders, devices, settings.name) if "ocpp" in raw else Ocpp()
     others = both.down.chargers if both.down else ()
@@ -319,8 +331,9 @@ def parse(text: str) -> SiteFile:
     )
     check_failsafes(site, {d.id: (d.feeder or MAIN, d.failsafe_a) for d in devices.values()}, text)
     return SiteFile(
-        site, broker, web, store, devices, opened, timezone, fog, breaker, both, decisions, bills
-    )
+        site, broker, web, store, devices, opened, timezone, fog, breaker, both, decisions, bills,
+        price_area, source_url,
+    )  # fmt: skip
 
 
 def _ocpp(
@@ -615,8 +628,11 @@ def _windows(
         start, end = _clock(t, "start"), _clock(t, "end")
         if start == end:
             raise t.error("end", "the window ends as it begins")
-        max_a = t.whole("max_a", None, 0, 6300)
+        source = t.word("source", "", (*SOURCES, ""))
+        max_a = t.whole("max_a", ANY_A if source else None, 0, ANY_A)
         scope = t.word("charger", "")
+        if source and (scope or max_a != ANY_A):
+            raise t.error("source", "stands alone: write limits as windows of their own")
         if scope and not opened and scope not in devices:
             raise t.error("charger", f"no device {scope} is listed")
         t.done()
@@ -624,10 +640,10 @@ def _windows(
             first = DAYS.index(day) * 1440 + start
             length = end - start if end > start else 1440 - start + end
             for minute in range(first, first + length):
-                key = scope, minute % WEEK
+                key = f"source {scope}" if source else scope, minute % WEEK
                 if key in taken:
                     at = f"{DAYS[minute % WEEK // 1440]} {minute % 1440 // 60:02d}:{minute % 60:02d}"
                     raise t.error("start", f"overlaps {taken[key]} at {at}")
                 taken[key] = t.where
-            windows.append(Window(first % WEEK, (first + length) % WEEK, max_a, scope))
+            windows.append(Window(first % WEEK, (first + length) % WEEK, max_a, scope, source))  # type: ignore[arg-type]
     return tuple(windows)

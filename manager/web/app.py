@@ -25,6 +25,7 @@ from manager.web import (
     api,
     described,
     devices,
+    energy,
     login,
     money,
     now,
@@ -84,6 +85,8 @@ def operations(manager: Manager, ending: asyncio.Event) -> list[api.Operation]:
     if manager.config is not None:
         table += settings.operations(manager, manager.config)
     table += admission.operations(manager)
+    if manager.energy is not None:
+        table += energy.operations(manager.energy)
     if manager.logins is not None:
         table += login.operations(manager.logins)
     return [*table, *described.operations(table)]
