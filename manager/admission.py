@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,10 +60,15 @@ class Admission:
         self,
         listed: Mapping[str, bytes | None],
         kept: Iterable[tuple[str, str, str]] = (),
+        seal: Callable[[str], str] = str,
         *,
         everybody: bool = False,
     ) -> None:
-        """`listed`: the site file's; `kept`: (name, key, state); `everybody`: those nobody knows too."""
+        """`listed`: the site file's; `kept`: (name, key, state); `everybody`: those nobody knows too.
+
+        `seal`: keys for the store.
+        """
+        self._seal = seal
         self._listed = dict(listed)
         self._hand: dict[str, bytes | None] = {}
         self.everybody = everybody
@@ -167,7 +172,9 @@ class Admission:
         self._offered.pop(device, None)
         self._hand[device] = raw
         self._settle()
-        return f"{device} is authorised", [(DEVICE, (device, key, "authorised", utc_ms, who))]
+        return f"{device} is authorised", [
+            (DEVICE, (device, self._seal(key), "authorised", utc_ms, who))
+        ]
 
     def offer(self, device: str, who: str, utc_ms: int) -> tuple[Waiting, dict[str, Any]]:
         """A click: make a key for a board that has none. Where to, and the message that carries it.
@@ -218,5 +225,5 @@ class Admission:
         self.revoked.add(device)
         self._offered.pop(device, None)
         self._settle()
-        kept = key.hex() if key else ""
+        kept = self._seal(key.hex()) if key else ""
         return f"{device} is heard no more", [(DEVICE, (device, kept, "revoked", utc_ms, who))]

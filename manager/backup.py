@@ -37,6 +37,7 @@ from manager.asking import SITE_FILE, Config
 from manager.refusal import Refusal
 from manager.running import Running
 from manager.site_file import SiteFileError, load, parse
+from manager.vault import key_file
 
 MAGIC = b"IEVCC backup 1\n"
 _PIECE = 1 << 20
@@ -46,7 +47,7 @@ _PARTS = (
     "systemd",
 )  # fmt: skip
 _NOT = (".log", ".pid")  # what a broker started here leaves beside its lists
-STORE, MANIFEST = "store.db", "manifest.json"
+STORE, STORE_KEY, MANIFEST = "store.db", "store.key", "manifest.json"
 _MOST_FILES, _MOST_BYTES = 20_000, 64 << 30
 # Boards take nothing of the manager with a start number below the last they heard. How often it was
 # started since the backup nobody knows; so far it counts in steps of one.
@@ -143,7 +144,7 @@ def make(config: Path, target: Path, password: str = "") -> int:
         ):
             copied = _copy_store(folder / site.store, Path(work) / STORE)
             sealer = _Sealer(out, password) if password else None
-            _pack(folder, config, copied, sealer or out)
+            _pack(folder, config, folder / site.store, copied, sealer or out)
             if sealer:
                 sealer.finish()
             out.flush()
@@ -181,7 +182,7 @@ def _copy_store(path: Path, to: Path) -> Path | None:
     return to
 
 
-def _pack(folder: Path, config: Path, copied: Path | None, out: Any) -> None:
+def _pack(folder: Path, config: Path, kept: Path, copied: Path | None, out: Any) -> None:
     files: list[tuple[str, Path]] = [("site.toml", config)]
     for part in _PARTS[1:]:
         place = folder / part
@@ -193,6 +194,8 @@ def _pack(folder: Path, config: Path, copied: Path | None, out: Any) -> None:
         ]
     if copied:
         files.append((STORE, copied))
+        if key_file(kept).exists():
+            files.append((STORE_KEY, key_file(kept)))
     sums = {}
     with (
         gzip.GzipFile("", "wb", 3, out) as zipped,  # a Raspberry Pi has better to do than level 9
@@ -275,7 +278,7 @@ def _extract(tar: tarfile.TarFile, work: Path) -> None:
     for count, info in enumerate(tar):
         size += info.size
         parts = Path(info.name).parts
-        known = info.name in (STORE, MANIFEST) or (parts and parts[0] in _PARTS)
+        known = info.name in (STORE, STORE_KEY, MANIFEST) or (parts and parts[0] in _PARTS)
         if not info.isfile() or not known or ".." in parts or info.name.startswith("/"):
             raise Refusal(f"the backup holds {info.name!r}, which is nothing of ours")
         if count > _MOST_FILES or size > _MOST_BYTES:
@@ -313,7 +316,7 @@ def put_back(source: Path, config: Path, password: str = "") -> tuple[int, Path 
             _bring_forward(work / STORE, target)
             aside = folder / time.strftime("before-restore-%Y%m%d-%H%M%S")
             moves = [(work / p, folder / (config.name if p == "site.toml" else p)) for p in _PARTS]
-            moves.append((work / STORE, target))
+            moves += [(work / STORE, target), (work / STORE_KEY, key_file(target))]
             old = [here for new, here in moves if new.exists() and here.exists()]
             # The log that belongs to the old store would be taken for the new one's.
             tails = [target.with_name(target.name + tail) for tail in ("-wal", "-shm")]

@@ -32,6 +32,7 @@ from manager.enrol import Folder
 from manager.init import hosts_of, ports_of
 from manager.refusal import Refusal
 from manager.site_file import SiteFile, SiteFileError, load
+from manager.vault import key_file
 from manager.web.guard import is_loopback
 
 Level = Literal["ok", "warn", "bad"]
@@ -214,7 +215,7 @@ def _files(site: Site) -> Iterator[Finding]:
         f.broker / "passwords",
         f.path / "manager.key",
     ]
-    secret += [site.store, site.store.with_suffix(".token")]
+    secret += [site.store, site.store.with_suffix(".token"), key_file(site.store)]
     if f.devices.is_dir():
         secret += [p for p in f.devices.rglob("*") if p.name in ("config.json", "key.der")]
     there = [p for p in secret if p.exists()]

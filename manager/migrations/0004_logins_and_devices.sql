@@ -19,7 +19,7 @@ CREATE TABLE login (
 -- Devices let in or sent away while the manager runs; those in the site file are not here.
 CREATE TABLE device (
     id TEXT PRIMARY KEY,
-    key TEXT NOT NULL,                       -- hex; '' for one that does not sign
+    key TEXT NOT NULL,                       -- sealed (manager.vault); '' for one that does not sign
     state TEXT NOT NULL CHECK (state IN ('authorised', 'revoked')),
     at_ms INTEGER NOT NULL,
     who TEXT NOT NULL                        -- who said so

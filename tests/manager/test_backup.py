@@ -17,6 +17,7 @@ from manager.enrol import Folder, enrol
 from manager.init import Wanted, lay_out
 from manager.refusal import Refusal
 from manager.running import Running
+from manager.vault import Vault
 
 GOOD = "correct horse battery"
 
@@ -39,6 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Folder:
         db.execute(store.EVENT, (n, "x", "", os.urandom(500).hex()))
     db.execute("COMMIT")
     db.close()
+    Vault(folder.path / "ievcc.db")
     logins.add(folder.path / "ievcc.db", "Ana", "administrator", None, GOOD)
     return folder
 
@@ -76,6 +78,7 @@ def test_all_of_it_comes_back_elsewhere(folder: Folder, tmp_path: Path, password
     assert made_s > 1_700_000_000
     assert aside is None
     assert content(there) == content(folder)
+    assert "ievcc.key" in content(there)
     for path in there.path.rglob("*"):
         if path.is_file() and path.suffix not in (".crt", ".service", ".path"):
             assert path.stat().st_mode & 0o077 == 0, path
