@@ -44,6 +44,7 @@ from manager.presence import Presence, Verdict
 from manager.refusal import Refusal
 from manager.store import Row, Store
 from manager.updates import Updates
+from manager.vault import Vault
 from shared import protocol
 
 if TYPE_CHECKING:
@@ -124,7 +125,9 @@ class Manager:
     ) -> None:
         self.site = site
         self.store = store
-        self.admission = Admission(keys, store.devices(), everybody=open_door)
+        vault = Vault(store.path)
+        kept = [(device, vault.open(key), state) for device, key, state in store.devices()]
+        self.admission = Admission(keys, kept, vault.seal, everybody=open_door)
         self._strangers = Peer(None, Presence(signed=False), protocol.Sender(None, 0))
         self._leaving: dict[str, int] = {}  # sent away, and when to try to strike them off again
         self.clock = clock or Clock()
