@@ -139,9 +139,11 @@ def make(
     *,
     early: bool = False,
     elsewhere: Sequence[Tariff] = (),
+    others: Mapping[str, User] | None = None,
 ) -> list[Bill]:
     """Bill every user's sessions that ended in `month` ("2026-11") and stand on no bill yet.
 
+    `elsewhere`, `others`: the cloud's tariffs, for where none are kept here, and its users.
     Within a transaction. BillingError for a month that is not over (`early` bills it all the
     same; what comes later is on a further bill), or where a price is missing: then none is made.
     """
@@ -165,7 +167,7 @@ def make(
         )
     except (TariffError, BillError) as e:
         raise BillingError(f"no bill was made: {e}") from e
-    users = users_in(db)
+    users = {**(others or {}), **users_in(db)}
     for bill in bills:
         _keep(db, bill, users, now_ms, "")
         db.executemany(
@@ -187,7 +189,9 @@ def credit(db: sqlite3.Connection, number: str, why: str, now_ms: int) -> Bill:
         raise BillingError(f"{number} was undone by {done[0]} already")
     series = number[:4]
     note = credit_note(bill, f"{series}-{_next(db, series):06d}")
-    _keep(db, note, users_in(db), now_ms, why.strip())
+    # To whom the bill was addressed, whatever he is called by now.
+    name = db.execute("SELECT name FROM bill WHERE number = ?", (number,)).fetchone()[0]
+    _keep(db, note, {bill.user: User(bill.user, name)}, now_ms, why.strip())
     db.execute("UPDATE session SET bill = NULL WHERE bill = ?", (number,))
     return note
 

@@ -328,7 +328,15 @@ def make_month(
     """Bill what ended in a month and stands on no bill yet, one bill a user."""
     site = of_file(config)
     with change(site.store) as db:
-        made = make(db, month, site.timezone, site.now_ms(), early=early, elsewhere=site.tariffs)
+        made = make(
+            db,
+            month,
+            site.timezone,
+            site.now_ms(),
+            early=early,
+            elsewhere=site.tariffs,
+            others=site.users,
+        )
     for bill in made:
         typer.echo(f"{bill.number}  {bill.user}  {money(bill.total)} {bill.currency}")
     if not made:

@@ -2,7 +2,7 @@
 
 Whoever changes them, a command or the page, does so in one transaction (`change`) which raises a
 number; a running manager looks at that number once a second and reads everything anew. A card's
-number is never kept: the secret that turns it into its mark lies in a file beside the store.
+number is never kept: the secret that turns it into its mark comes of the key beside the store.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
-import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +22,7 @@ from manager import beside
 from manager.core.rights import Card, User, card_mark
 from manager.core.site import Window
 from manager.refusal import Refusal
+from manager.vault import Vault
 from shared.protocol import is_device_name
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 WEEK = 7 * 1440
 PURPOSES = ("private", "business")
-_SECRET_BYTES = 32
 _USERS_MOST = 20_000
 
 
@@ -178,22 +176,8 @@ def _chargers(said: Mapping[str, Any], name: str) -> frozenset[str]:
 
 
 def card_secret(store: Path) -> bytes:
-    """The site's secret for cards' marks, beside the store; made when first asked for."""
-    path = store.with_name("cards.key")
-    while True:
-        with suppress(FileNotFoundError):
-            raw = path.read_text().strip()
-            if len(raw) != 2 * _SECRET_BYTES:
-                raise PeopleError(f"{path} is damaged: restore it from a backup")
-            return bytes.fromhex(raw)
-        new = path.with_suffix(f".{secrets.token_hex(4)}")
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(_SECRET_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(new, path)  # of two who make it at once, one does
-        new.unlink()
+    """The site's secret for cards' marks, out of the key beside the store."""
+    return Vault(store).secret("card marks")
 
 
 def mark_of(store: Path, number: str) -> str:

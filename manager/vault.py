@@ -5,6 +5,7 @@ A copy of the store alone, a dump of it, a card taken out of it for a look: none
 
 from __future__ import annotations
 
+import hmac
 import os
 from pathlib import Path
 
@@ -31,9 +32,14 @@ class Vault:
                     f.flush()
                     os.fsync(f.fileno())
             self._fernet = Fernet(key)
+            self._key = key
         except (OSError, ValueError) as e:
             raise Refusal(f"the store's key {path} cannot be used ({e}): restore a backup") from e
         self._path = path
+
+    def secret(self, purpose: str) -> bytes:
+        """32 bytes that are this purpose's alone, the same each time."""
+        return hmac.digest(self._key, b"secret " + purpose.encode(), "sha256")
 
     def seal(self, text: str) -> str:
         """The text for the store; "" for ""."""

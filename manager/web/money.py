@@ -226,6 +226,7 @@ def operations(manager: Manager, site: SiteBooks) -> list[Operation]:
                 now.now_ms(),
                 early=body.early,
                 elsewhere=now.tariffs,
+                others=now.users,
             )
         )
         words = ", ".join(f"{b.number}: {money(b.total)} {b.currency}" for b in made)

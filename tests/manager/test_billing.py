@@ -144,6 +144,28 @@ def test_each_year_has_its_own_series(path: Path) -> None:
     assert make(path) == ["2026-000001", "2026-000002"]
 
 
+def test_the_clouds_people_are_billed_by_the_clouds_tariffs_where_none_are_kept_here(
+    path: Path,
+) -> None:
+    cloud = (Tariff("cloud", (Rate(300_000),), timezone=LISBON),)
+    eva = User("cloud:7", "Eva")
+    with beside.change(path) as db:
+        session(db, 40, "cloud:7", 1000)
+        own = billing.make(
+            db, "2026-11", LISBON, DEC_2 * 1000, elsewhere=cloud, others={eva.id: eva}
+        )
+        assert {i.tariff for b in own for i in b.items} == {"flat"}, "what is here goes first"
+        for bill in own:
+            billing.credit(db, bill.number, "again", DEC_2 * 1000)
+        put_tariffs(db, [])
+        again = billing.make(
+            db, "2026-11", LISBON, DEC_2 * 1000, elsewhere=cloud, others={eva.id: eva}
+        )
+        assert [(b.user, b.total) for b in again][1] == ("cloud:7", 3000)
+        assert [k.name for k in billing.bills_in(db, "cloud:7")] == ["Eva"] * 3
+    assert check(path) == []
+
+
 def test_whoever_pays_for_others_gets_the_bill(path: Path) -> None:
     with beside.change(path) as db:
         session(db, 30, "rui", 2000, payer="ana")

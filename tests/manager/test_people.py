@@ -188,14 +188,14 @@ def test_whoever_runs_hears_of_changes(path: Path) -> None:
     assert [u.id for u in running.users.values()] == ["ana"]
 
 
-def test_the_secret_is_its_owners_only_and_stays(path: Path) -> None:
+def test_the_secret_is_not_in_the_store_and_stays(path: Path) -> None:
     first = people.card_secret(path)
     assert people.card_secret(path) == first
-    file = path.with_name("cards.key")
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    file.write_text("short")
-    with pytest.raises(PeopleError, match="damaged: restore it"):
-        people.card_secret(path)
+    assert people.card_secret(path.with_name("other.db")) != first
+    (key,) = path.parent.glob("ievcc.key")
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    key.unlink()
+    assert people.card_secret(path) != first, "another key is another site: cards are added anew"
 
 
 def test_who_has_charged_is_blocked_and_not_forgotten(path: Path) -> None:
