@@ -48,8 +48,8 @@ from manager.vault import Vault
 from shared import protocol
 
 if TYPE_CHECKING:
-    from manager.reception import Reception
     from manager.energy import Energy
+    from manager.reception import Reception
     from manager.site_books import SiteBooks
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ _KEEP_HABITS_MS = 600_000
 _STRIKE_OFF_MS = 5_000
 _SIGNED = b'"mac":"'
 _ANSWER_S = 1.5  # for a device that is said to be offline to say that it is not
+_SMALL = 64  # chargers kept as one row; more are kept one by one
 _PEERS_MAX = 5000  # names remembered; a flood of made-up ones is counted, no more
 
 
@@ -224,7 +225,7 @@ class Manager:
             self._do(command, rows, after)
         if after:
             # The core must find these leases again if we are started anew before they are over.
-            rows.append(self._site_row())
+            rows.extend(self._kept_before(after))
             self.store.write(rows, self._on_loop(lambda: self._send_all(after)), now=True)
         elif rows:
             self.store.write(rows)
@@ -733,11 +734,24 @@ class Manager:
             rows.append(self.outbox.event(kind, device, words, now))
         return rows
 
-    def _site_row(self) -> Row:
-        return (tables.SITE, ("site", json.dumps(plain.site_to_plain(self.site))))
+    def _site_rows(self) -> list[Row]:
+        whole = (tables.SITE, ("site", json.dumps(plain.site_to_plain(self.site))))
+        return [(tables.NO_CHARGERS, ()), whole]
+
+    def _kept_before(self, sends: list[Send]) -> list[Row]:
+        """What has to be on disk before these are sent."""
+        if len(self.site.chargers) <= _SMALL:
+            return self._site_rows()
+        # The others' leases are on disk already, or as something higher: that is safe too. To
+        # write a thousand for the sake of one would take longer than a reading stays new.
+        return [
+            (tables.SITE, (tables.CHARGER_ROW + c.id, json.dumps(plain.charger_to_plain(c))))
+            for c in (self.site.chargers.get(send.device) for send in sends if send.keep_first)
+            if c is not None
+        ]
 
     def _keep_site(self) -> None:
-        self.store.write([self._site_row()], now=True)
+        self.store.write(self._site_rows(), now=True)
 
     def _keep_site_now_and_then(self) -> None:
         """Who is registered in which order, soon after it changed; the house's habits, sometimes."""

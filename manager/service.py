@@ -31,7 +31,7 @@ from manager.running import Running
 from manager.sessions import Sessions
 from manager.site_books import SiteBooks, timezone_of
 from manager.site_file import SiteFile, SiteFileError, load
-from manager.store import Store, StoreError
+from manager.store import CHARGER_ROW, Store, StoreError
 from manager.web import app as web
 
 log = logging.getLogger(__name__)
@@ -158,11 +158,13 @@ def _cloud(file: SiteFile, here: Path, manager: Manager) -> CloudLink:
 
 def kept_site(store: Store, fresh: Site, now_ms: int) -> Site:
     """The site as it was left; as the site file says if it never ran. StoreError if unreadable."""
-    kept = store.site().get("site")
+    rows = store.site()
+    kept = rows.get("site")
     if kept is None:
         return fresh
     try:
-        return plain.site_from_plain(kept, now_ms)
+        later = [c for name, c in rows.items() if name.startswith(CHARGER_ROW)]
+        return plain.site_from_plain(plain.with_chargers(kept, later) if later else kept, now_ms)
     except plain.PlainError as e:
         raise StoreError(f"{store.path}: {e}; move it away to start anew") from e
 

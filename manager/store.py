@@ -60,6 +60,8 @@ SITE = (
     "INSERT INTO site (name, value) VALUES (?, ?)"
     " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 )
+CHARGER_ROW = "charger/"  # and its name: one charger of `site`, kept later than the whole
+NO_CHARGERS = f"DELETE FROM site WHERE name LIKE '{CHARGER_ROW}%'"  # noqa: S608 - our own name
 
 
 def migrations() -> list[tuple[int, str]]:
@@ -200,9 +202,7 @@ class Store:
         while True:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
-                for rows, _, _ in batch:
-                    for statement, values in rows:
-                        self._db.execute(statement, values)
+                self._execute(batch)
                 self._db.execute("COMMIT")
                 break
             except sqlite3.Error as e:
@@ -219,6 +219,18 @@ class Store:
         for _, then, _ in batch:
             if then is not None:
                 then()
+
+    def _execute(self, batch: list[_Item]) -> None:
+        # Nearly all rows are these two, and nothing else in a batch depends on them.
+        many: dict[str, list[tuple[Any, ...]]] = {READING: [], HEARD: []}
+        for rows, _, _ in batch:
+            for statement, values in rows:
+                if statement in many:
+                    many[statement].append(values)
+                else:
+                    self._db.execute(statement, values)
+        for statement, each in many.items():
+            self._db.executemany(statement, each)
 
 
 def read(

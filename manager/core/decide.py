@@ -44,6 +44,9 @@ from manager.core.sharing import Key
 from manager.core.site import Site, changed
 from manager.core.work import Work
 
+LARGE = 64  # chargers; a site of more is shared and raised at ticks, and cut at once as any
+FAR_MS = 1_000_000
+SHARE_MS = 1_000
 START_MS = 6_000  # a meter is read every second or two; leases live longer
 
 
@@ -76,11 +79,13 @@ def decide(site: Site, event: Event, now_ms: int) -> tuple[Site, list[Command]]:
 
 
 def _tick(work: Work, event: Tick) -> None:
+    work.ticks = True
     work.site = changed(work.site, minute=event.minute, utc_s=event.utc_s)
     for feeder in dict.fromkeys(m.feeder for m in work.meters.values()):
         heard.measure(work, feeder)
     work.room_stale = True
-    if work.now - work.site.shared_ms >= work.site.settings.update_interval_ms:
+    # What changes with time alone, turns and rests, can wait a second; what is heard is acted on then.
+    if work.now - work.site.shared_ms >= max(SHARE_MS, work.site.settings.update_interval_ms):
         work.must_share = True
 
 
@@ -112,15 +117,28 @@ def _begins(work: Work) -> bool:
 
 
 def _led(work: Work, room: Mapping[Key, int]) -> None:
+    large = len(work.chargers) > LARGE
     only = work.only
-    if work.must_share or ((only is None or work.room_stale) and rooms.overloaded(work, room)):
+    among = list(work.chargers.values())
+    if only is not None:
+        among = [work.chargers[only]]
+    elif large and work.measures:
+        among = []  # what is due is sent at the next tick
+    overload = (only is None or work.room_stale) and rooms.overloaded(work, room)
+    if large and work.must_share and not overload and not work.ticks:
+        # A thousand may come back at once after a power cut: they are shared among four times a
+        # second, not a thousand times over.
+        work.must_share = False
+        work.site = changed(work.site, shared_ms=work.now - FAR_MS)
+    if work.must_share or overload:
         shares.share(work, room)
         work.site = changed(work.site, shared_ms=work.now)
-        only = None
-    if work.site.rises_wait:
-        only = None
-    sending.send(work, room, [work.chargers[only]] if only else list(work.chargers.values()))
-    for charger in [work.chargers[only]] if only else list(work.chargers.values()):
+        among = list(work.chargers.values())
+    elif work.site.rises_wait and not (large and not work.ticks):
+        among = list(work.chargers.values())
+    sending.send(work, room, among)
+    for one in among:
+        charger = work.chargers[one.id]
         worst = leases.worst_a(charger, work.now)
         if worst == charger.worst_a:
             continue

@@ -97,7 +97,7 @@ def meter_report(work: Work, meter: Meter, message: Mapping[str, Any]) -> None:
         work.meters[meter.id] = meter
         measure(work, meter.feeder)
         learn(work, meter.feeder)
-        work.room_stale = True
+        work.room_stale = work.measures = True
         work.must_share = work.site.settings.update_interval_ms == 0
     elif code == protocol.COUNTER_STATUS:
         if meter.state != message["state"]:

@@ -58,15 +58,23 @@ def site_to_plain(site: Site) -> dict[str, Any]:
         "priorities": dict(site.priorities),
         "failsafes": dict(site.failsafes),
         "meters": [_named(m, _METER) for m in site.meters.values()],
-        "chargers": [
-            {**_named(c, _CHARGER), "wants": _named(c.wants, _WANTS)}
-            for c in site.chargers.values()
-        ],
+        "chargers": [charger_to_plain(c) for c in site.chargers.values()],
         "habits": {
             feeder: {str(hour): list(counts) for hour, counts in habits.hours.items()}
             for feeder, habits in site.habits.items()
         },
     }
+
+
+def charger_to_plain(charger: Charger) -> dict[str, Any]:
+    """One charger's part of it."""
+    return {**_named(charger, _CHARGER), "wants": _named(charger.wants, _WANTS)}
+
+
+def with_chargers(plain: dict[str, Any], newer: list[dict[str, Any]]) -> dict[str, Any]:
+    """A kept site with these chargers as they were kept later, each by itself."""
+    chargers = {c["id"]: c for c in plain["chargers"]} | {c["id"]: c for c in newer}
+    return {**plain, "chargers": list(chargers.values())}
 
 
 def site_from_plain(plain: dict[str, Any], now_ms: int) -> Site:

@@ -18,6 +18,8 @@ class Work:
         self.commands: list[Command] = []
         self.must_share = False  # shares are to be worked out now
         self.only: str | None = None  # nothing but this charger's renewal can be due
+        self.ticks = False  # this is the turn for what can wait
+        self.measures = False  # a meter's reading: nothing is due but what it overloads
         self.places: dict[tuple[str, tuple[int, ...]], tuple[Key, ...]] = {}
         self.room_stale = False  # what is left for cars may have changed
         self.take_up()

@@ -74,7 +74,7 @@ def test_writing_does_not_wait_for_the_disk(store: Store, path: Path) -> None:
         began = time.monotonic()
         for n in range(1000):
             store.write([reading(n)])
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 3  # a commit would wait for 5
         other.execute("ROLLBACK")
     assert store.flush(15)
     assert count(path) == 1000
