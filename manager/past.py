@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from manager import beside
 from manager.refusal import Refusal
 from manager.store import read
 
@@ -15,11 +16,21 @@ STEPS_S = (10, 60, 300, 900, 3600)
 POINTS_MOST = 2500  # of one answer
 POINTS_WANTED = 400  # what a plot can show
 LONGEST_MS = 400 * 86_400_000
+# What is longer is told by the counters at the steps' edges: a month of a building has a hundred
+# million readings.
+WHOLE_MS = 2 * 86_400_000
+EDGE_MS = 20_000  # a charger without a car speaks every 10 s
 
 _STEPPED = (
     "SELECT device, (at_ms - :from_ms) / :step_ms, phase, avg(current_ma), max(current_ma),"
     " min(energy_wh), max(energy_wh) FROM reading"
     " WHERE at_ms >= :from_ms AND at_ms < :to_ms AND suspect = 0 GROUP BY 1, 2, 3"
+)
+
+
+_AT_EDGE = (
+    "SELECT device, phase, energy_wh FROM reading"
+    " WHERE at_ms >= ? AND at_ms < ? AND suspect = 0 ORDER BY at_ms"
 )
 
 
@@ -37,8 +48,9 @@ def history(
     """Currents and energies of [from_ms, to_ms) in steps; `roles`: device -> a meter's role.
 
     A device without a role is a charger. Currents in A are those of a device's phase that carries
-    most, energies in Wh are of all phases; null where nothing was read. Refusal for what is too
-    long or too fine.
+    most, energies in Wh are of all phases; null where nothing was read. Of more than `WHOLE_MS`
+    there are energies only, in steps of a quarter hour or more; what was taken while nothing was
+    read is in the last step before something was. Refusal for what is too long or too fine.
     """
     if not 0 < to_ms - from_ms <= LONGEST_MS:
         raise Refusal("ask for a time that ends after it begins, at most 400 days")
@@ -46,11 +58,10 @@ def history(
     steps = -(-(to_ms - from_ms) // (step_s * 1000))
     if steps > POINTS_MOST:
         raise Refusal(f"{steps} steps are too many: at most {POINTS_MOST}, ask for longer ones")
-    values = {"from_ms": from_ms, "to_ms": to_ms, "step_ms": step_s * 1000}
-    devices: dict[str, _Stepped] = {}
-    for device, bucket, phase, mean, peak, low, high in read(path, _STEPPED, values):
-        stepped = devices.setdefault(device, _Stepped(steps))
-        stepped.add(bucket, phase, mean / 1000, peak / 1000, low, high)
+    whole = to_ms - from_ms <= WHOLE_MS
+    if not whole and step_s < 900:
+        raise Refusal("more than two days at once are told in steps of 900 s or more")
+    devices = (_whole if whole else _by_edges)(path, from_ms, to_ms, step_s * 1000, steps)
     return {
         "from_ms": from_ms,
         "step_s": step_s,
@@ -60,6 +71,33 @@ def history(
             for device, stepped in sorted(devices.items())
         ],
     }
+
+
+def _whole(path: Path, from_ms: int, to_ms: int, step_ms: int, steps: int) -> dict[str, _Stepped]:
+    values = {"from_ms": from_ms, "to_ms": to_ms, "step_ms": step_ms}
+    devices: dict[str, _Stepped] = {}
+    for device, bucket, phase, mean, peak, low, high in read(path, _STEPPED, values):
+        stepped = devices.setdefault(device, _Stepped(steps))
+        stepped.add(bucket, phase, mean / 1000, peak / 1000, low, high)
+    return devices
+
+
+def _by_edges(
+    path: Path, from_ms: int, to_ms: int, step_ms: int, steps: int
+) -> dict[str, _Stepped]:
+    devices: dict[str, _Stepped] = {}
+    with beside.look(path) as db:
+        for edge in range(steps + 1):
+            at_ms = min(from_ms + edge * step_ms, to_ms)
+            # The last edge is not in the time asked for: the newest reading before it.
+            low, high = (at_ms, at_ms + EDGE_MS) if edge < steps else (at_ms - EDGE_MS, at_ms)
+            rows = db.execute(_AT_EDGE, (low, high)).fetchall()
+            seen: dict[tuple[str, int], int] = {}
+            for device, phase, energy in rows if edge < steps else rows[::-1]:
+                seen.setdefault((device, phase), energy)
+            for (device, phase), energy in seen.items():
+                devices.setdefault(device, _Stepped(steps)).edge(edge, phase, energy)
+    return devices
 
 
 class _Stepped:
@@ -78,6 +116,14 @@ class _Stepped:
         used = high - since if since <= low else high - low
         self._energy[bucket] = (self._energy[bucket] or 0) + used
         self._was[phase] = high
+
+    def edge(self, edge: int, phase: int, energy: int) -> None:
+        """What a phase's counter showed at the beginning of this step, the end of the last."""
+        since = self._was.get(phase)
+        if since is not None:
+            used = max(0, energy - since)
+            self._energy[edge - 1] = (self._energy[edge - 1] or 0) + used
+        self._was[phase] = energy
 
     def plain(self) -> dict[str, Any]:
         return {"mean_a": self._mean, "peak_a": self._peak, "energy_wh": self._energy}

@@ -351,7 +351,7 @@ def _described(
         refusals["413"] = "more than is ever sent here"
     if o.role != "anyone" or o.method != "GET":
         refusals |= {"401": "log in first", "403": "who asks may not"}
-    if "{" in o.path:
+    if "{" in o.path or o.body is not None:
         refusals["404"] = "there is none"
     refusals["429"] = "too often"
     described: dict[str, Any] = {

@@ -46,11 +46,11 @@ class Site(Running):
         with closing(connect(folder / "ievcc.db")) as db:
             db.execute("BEGIN")
             now_ms = int(time.time() * 1000)
-            for n in range(3 * 24 * 6):
-                at_ms = now_ms - n * 600_000
+            for n in range(3 * 24 * 360):  # every 10 s, as a charger without a car
+                at_ms = now_ms - n * 10_000
                 for device, ma in (("Counter-1", 9_000), ("Charger-1", 6_000)):
-                    wh = 1_000_000 - n * ma * 230 // 6000
-                    values = (device, 1, 1000 - n, at_ms, 1, ma, 2300, ma * 230 // 1000, wh)
+                    wh = 1_000_000 - n * ma * 230 // 360_000
+                    values = (device, 1, 100_000 - n, at_ms, 1, ma, 2300, ma * 230 // 1000, wh)
                     db.execute(READING, (*values, 95, 50_000, 0, None, None))
             db.execute("COMMIT")
         super().__init__(folder, SITE)
@@ -138,6 +138,8 @@ def test_history_shows_days_weeks_and_months_as_measured(site: Site, browser: Br
             expect(page.locator("[data-span]")).to_have_attribute("data-span", span.lower())
             expect(page.locator(".wide tbody tr").first).to_be_visible()
             page.locator(".plot canvas").wait_for()
+        # The sum over the days of a month is that of all its days, whenever it began.
+        expect(page.get_by_text("All together:")).to_be_visible()
 
 
 def test_events_and_decisions_go_back_as_far_as_one_asks(site: Site, browser: Browser) -> None:
