@@ -355,6 +355,7 @@ def _bring_forward(path: Path, now: Path) -> None:
                         now, "SELECT value FROM site WHERE name = 'boot'")]  # fmt: skip
             db.execute("BEGIN")
             db.execute(store.SITE, ("boot", json.dumps(max(boots) + _STARTS)))
+            db.execute("DELETE FROM site WHERE name LIKE 'charger/%'")
             if "site" in kept:
                 # Who is not known is counted at all it can take until its last lease is over.
                 forgetful = {**kept["site"], "chargers": []}

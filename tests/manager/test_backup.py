@@ -33,6 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     db.execute(store.SITE, ("boot", "7"))
     site = {"chargers": [{"id": "Charger-1"}], "meters": [{"id": "Counter-1"}]}
     db.execute(store.SITE, ("site", json.dumps(site)))
+    db.execute(store.SITE, ("charger/Charger-1", "{}"))
     db.execute(store.HEARD, ("Counter-1", 3, 500))
     db.execute(logins.LOGIN, ("token", "Ana", 1, 1, 1))
     db.execute("BEGIN")
@@ -102,6 +103,7 @@ def test_what_is_restored_is_fit_for_the_boards_of_today(folder: Folder, tmp_pat
         assert restored.heard() == {"Counter-1": (4, 20), "Charger-1": (2, 2)}
         # A charger nobody knows is counted at its worst until its last lease is over.
         assert restored.site()["site"]["chargers"] == []
+        assert set(restored.site()) == {"boot", "site"}
         assert restored.site()["site"]["meters"]
     finally:
         restored._db.close()
