@@ -17,6 +17,7 @@ from manager.cloud_link import CloudLink
 from manager.core import plain
 from manager.core.overloads import Watch
 from manager.core.site import Site
+from manager.day_ahead import DayAhead
 from manager.decision_log import DecisionLog
 from manager.energy import Asked, Energy
 from manager.forward import Forwarder, Settings
@@ -24,6 +25,7 @@ from manager.logins import Logins, keep_token
 from manager.ocpp import service as ocpp
 from manager.outbox import LogLines, Outbox
 from manager.people import People
+from manager.prices import OMIE
 from manager.reception import Reception
 from manager.refusal import Refusal
 from manager.run import Clock, Manager
@@ -81,6 +83,9 @@ def serve(path: Path, *, verbose: bool) -> None:
         people = People(store.path)
         manager.energy = Energy(manager, store.path, Asked(file.price_area, file.source_url))
         manager.alongside.append(manager.energy.run)
+        if file.fetch:
+            address = OMIE if file.fetch == "omie" else file.fetch
+            manager.alongside.append(DayAhead(manager, address).run)
         manager.site_books = SiteBooks(store.path, timezone_of(file), file.bills)
         Reception(manager, people, Sessions(store.path, people, manager.clock.zone))
         if file.decisions is not None:

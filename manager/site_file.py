@@ -51,6 +51,7 @@
 
     [energy]
     area = "PT"                   # day-ahead prices to go by under policy "cheapest"
+    fetch = "omie"                # get those prices each day from where OMIE publishes them
     source_url = "https://..."    # a provider that says where energy comes from: grid, ...
 
 `load` and `parse` give a `SiteFile` or raise `SiteFileError`, which says what is wrong, on which line.
@@ -164,6 +165,7 @@ class SiteFile:
     bills: Bills = field(default_factory=Bills)
     price_area: str = ""  # of day-ahead prices
     source_url: str = ""  # where the provider says where energy comes from
+    fetch: str = ""  # day-ahead prices: "omie", or an address with {year}, {month} and {day}
 
 
 class _Table:
@@ -315,6 +317,12 @@ def parse(text: str) -> SiteFile:
     source_url = t.word("source_url", "")
     if source_url and not source_url.startswith(("https://", "http://")):
         raise t.error("source_url", f"{source_url!r} is not https://host/path")
+    fetch = t.word("fetch", "")
+    places = ("{year}", "{month}", "{day}")
+    if fetch not in ("", "omie") and not (
+        fetch.startswith(("https://", "http://")) and all(p in fetch for p in places)
+    ):
+        raise t.error("fetch", f"{fetch!r} is not omie or an address with {' '.join(places)}")
     t.done()
     breaker = _breaker(top.table("breaker"), min(feeders[MAIN].limit_ma) / 1000)
     both = _ocpp(top.table("ocpp"), feeders, devices, settings.name) if "ocpp" in raw else Ocpp()
@@ -332,7 +340,7 @@ def parse(text: str) -> SiteFile:
     check_failsafes(site, {d.id: (d.feeder or MAIN, d.failsafe_a) for d in devices.values()}, text)
     return SiteFile(
         site, broker, web, store, devices, opened, timezone, fog, breaker, both, decisions, bills,
-        price_area, source_url,
+        price_area, source_url, fetch,
     )  # fmt: skip
 
 

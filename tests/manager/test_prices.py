@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, datetime
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +18,9 @@ from typer.testing import CliRunner
 
 from manager import beside
 from manager.cli_money import tariffs as commands
+from manager.core.omie import MARKET_ZONE
 from manager.core.tariffs import ALL_DAYS, Rate, Spot, Tariff
+from manager.day_ahead import DayAhead, wanted
 from manager.prices import (
     OMIE,
     PriceError,
@@ -26,6 +29,7 @@ from manager.prices import (
     import_omie,
     omie_address,
     ordered,
+    put_spot,
     put_tariffs,
     spot_in,
     tariff_from_plain,
@@ -34,6 +38,9 @@ from manager.prices import (
     tariffs_in,
 )
 from manager.refusal import Refusal
+from manager.run import Manager
+from manager.site_file import SiteFileError, parse
+from manager.store import Store
 
 DATA = Path(__file__).parent.parent / "data"
 QUARTERS = DATA / "omie_2025-10-01_quarter_hours.txt"
@@ -230,6 +237,42 @@ def test_a_network_that_fails(tmp_path: Path, server: str) -> None:
         fetch("http://127.0.0.1:9/prices")
     with pytest.raises(PriceError, match="an address begins with https"):
         fetch("file:///etc/passwd")
+
+
+def test_a_running_manager_fetches_what_is_missing_and_says_once_what_fails(
+    tmp_path: Path, server: str
+) -> None:
+    store = Store(tmp_path / "ievcc.db")
+    site = parse("[site]\nlimit_a = 30\n").site
+    manager = Manager(site, store, site, broker=("127.0.0.1", 9), keys={}, open_door=False)
+    now = DAY + 3600
+    # All days but one are known; that one is at the server.
+    with beside.change(store.path) as db:
+        for day in wanted(now)[:-1]:
+            begins = int(datetime(day.year, day.month, day.day, tzinfo=MARKET_ZONE).timestamp())
+            for area in ("PT", "ES"):
+                put_spot(db, area, {begins: 1})
+    ahead = DayAhead(manager, server, lambda: now)
+    assert asyncio.run(ahead.look()) == 1
+    assert asyncio.run(ahead.look()) == 0, "nothing is missing, and nothing is said"
+    assert [e["words"] for e in manager.events] == ["day-ahead prices of 2025-10-01 are here"]
+    now += 13 * 3600  # the next day's ought to be out, and are not there
+    assert asyncio.run(ahead.look()) == 0
+    assert asyncio.run(ahead.look()) == 0
+    assert len(manager.events) == 2
+    assert "come out the day before" in manager.events[-1]["words"]
+    store.close()
+
+
+def test_prices_come_out_in_the_early_afternoon() -> None:
+    assert wanted(DAY + 12 * 3600)[-1] == date(2025, 10, 1)
+    assert wanted(DAY + 13 * 3600)[-1] == date(2025, 10, 2)
+
+
+@pytest.mark.parametrize("fetch", ["ftp://x/{year}{month}{day}", "https://x/{year}", "esios"])
+def test_a_place_to_fetch_from_that_is_none(fetch: str) -> None:
+    with pytest.raises(SiteFileError, match="is not omie or an address with"):
+        parse(f'[site]\nlimit_a = 30\n[energy]\nfetch = "{fetch}"\n')
 
 
 def test_where_omie_publishes() -> None:
