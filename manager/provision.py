@@ -6,6 +6,7 @@ board had set before stays, unless it is set anew.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -18,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
-from manager.asking import SITE_FILE, Config
+from manager.asking import SITE_FILE, Config, NoAnswer, address, ask
 from manager.refusal import Refusal
 from manager.site_file import SiteFile, SiteFileError, load, parse
 from shared.protocol import is_device_name
@@ -135,6 +136,9 @@ def make_device(
     if not is_device_name(name):
         raise ProvisionError(f"{name!r} is no name: letters, digits, - and _, at most 24")
     site = load(config)
+    if (config.resolve().parent / "authority").is_dir():
+        _installed(port, name, counter, broker, config, more)
+        return
     host = broker or site.broker.host
     if host in _HERE:
         raise ProvisionError(
@@ -154,6 +158,23 @@ def make_device(
         _replace(config, text)
 
 
+def _installed(
+    port: str, name: str, counter: str, broker: str, config: Path, more: dict[str, Any]
+) -> None:
+    """As `make_device`, where `ievcc init` was: with the certificate or the password made there."""
+    from manager.enrol import Folder, enrol  # noqa: PLC0415 - cryptography is slow to import
+    from manager.init import hosts_of, ports_of  # noqa: PLC0415
+
+    folder = Folder(config.resolve().parent)
+    tls, plain = ports_of(folder)
+    hosts = (broker,) if broker else hosts_of(folder)
+    enrol(folder, name, counter, hosts=hosts, tls_port=tls, plain_port=plain)
+    settings = settings_on(port) | folder.settings(name) | more
+    for file in sorted((folder.devices / name).glob("*.der")):
+        mpremote(port, "cp", str(file), f":{file.name}")
+    write_settings(port, settings | ({"broker_host": broker} if broker else {}))
+
+
 def provision(
     port: Annotated[str, typer.Argument(help="the board's USB port, as /dev/ttyUSB0")],
     name: Annotated[str, typer.Option("--id", help="what the device will be called")],
@@ -170,3 +191,9 @@ def provision(
     except (ProvisionError, SiteFileError, OSError) as e:
         raise Refusal(str(e)) from e
     typer.echo(f"{name} is a device of this site now, and its board is restarting")
+    # A manager that runs hears of it now, one that does not when it starts.
+    with contextlib.suppress(NoAnswer):
+        key = load(config).devices[name].key.hex()
+        typer.echo(
+            ask(f"{address(config, '')}/api/devices/{name}/authorise", {"key": key})["words"]
+        )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from manager.enrol import Folder
+from manager.init import Wanted, lay_out
 from manager.provision import ProvisionError, make_device, pairs, settings_on
 from tests.tools.conftest import pretend  # noqa: F401 - the fixture
 from tests.tools.pretend import Start
@@ -47,6 +49,37 @@ def test_a_board_becomes_a_device(site: Path, pretend: Start) -> None:  # noqa: 
     again = settings_on(board.port)
     assert site.read_text() == before
     assert again == found | {"counter": "Counter-2"}
+
+
+def test_where_init_was_a_board_gets_its_certificate_or_its_password(
+    tmp_path: Path,
+    pretend: Start,  # noqa: F811
+) -> None:
+    folder = Folder(tmp_path / "installed")
+    lay_out(folder, Wanted(hosts=("pi.local", "192.168.1.10")))
+    site = folder.site_file
+    charger = pretend("charger")
+    with charger.restarting():
+        make_device(charger.port, "Charger-1", "Counter-1", "", site, {"max_a": 16})
+    found = settings_on(charger.port)
+    assert found == folder.settings("Charger-1") | {"max_a": 16}
+    assert (found["broker_host"], found["broker_port"], found["broker_tls"]) == (
+        "pi.local",
+        8883,
+        1,
+    )
+    for name in ("ca.der", "cert.der", "key.der"):
+        there = charger.mpremote("exec", f"print(open('{name}', 'rb').read().hex())").strip()
+        assert there == (folder.devices / "Charger-1" / name).read_bytes().hex()
+    meter = pretend("energy_meter")
+    with meter.restarting():
+        make_device(meter.port, "Counter-1", "", "192.168.1.10", site, {})
+    found = settings_on(meter.port)
+    assert (found["broker_host"], found["broker_port"]) == ("192.168.1.10", 1883)
+    assert found["broker_user"] == "Counter-1"
+    assert len(found["broker_password"]) >= 20
+    listed = {d["id"]: d["key"] for d in tomllib.loads(site.read_text())["device"]}
+    assert listed == {n: folder.settings(n)["key"] for n in ("Charger-1", "Counter-1")}
 
 
 def test_what_cannot_be(site: Path, tmp_path: Path) -> None:
