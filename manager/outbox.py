@@ -150,7 +150,7 @@ _LEVELS = (
     (80, STATE, 0),
     (90, NOTE, 0),
 )
-_SLICE = 20_000  # rows looked at in one transaction: the manager writes in between
+_SLICE = 2_000  # rows looked at in one transaction: the manager writes in between
 
 
 def thin(db: sqlite3.Connection, capacity: int, boot: int, now_ms: int) -> int:

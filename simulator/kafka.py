@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from manager.process import Child
 
@@ -141,6 +142,10 @@ class Kafka:
     def _format(self, cluster: str) -> None:
         tool = "kafka.tools.StorageTool"
         self._tool(tool, "format", "-t", cluster, "-c", str(self._properties))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process may use it; only the one that started it ends it.
+        return {**self.__dict__, "child": None}
 
     def start(self) -> None:
         """Run the broker and wait until it answers."""

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from manager.process import Child
 from simulator.kafka import free_ports
@@ -118,6 +119,10 @@ class Postgres:
                 "createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "ievcc"
             )
             self.stop()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process may use it; only the one that started it ends it.
+        return {**self.__dict__, "_child": None}
 
     def start(self) -> None:
         """Run the server and wait until it answers."""

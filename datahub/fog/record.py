@@ -153,8 +153,8 @@ def _struct(code: int, name: str) -> type[msgspec.Struct]:
     return msgspec.defstruct(name, specs, frozen=True, gc=False, kw_only=False)
 
 
-# Kinds that carry what must stay in the building: a card's number in clear, settings, firmware.
-_STAYS = {"card_read", "config_value", "update_status"}
+# Kinds that stay in the building: a card's number in clear, settings, firmware, answers to orders.
+_STAYS = {"card_read", "config_value", "update_status", "command_result"}
 FROM_DEVICES = {
     row[1]: row[0] for row in protocol.MESSAGES if row[2] != "down" and row[1] not in _STAYS
 }

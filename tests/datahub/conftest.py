@@ -4,13 +4,18 @@ of its own a test.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import pickle
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
@@ -22,35 +27,87 @@ from simulator import postgres as postgres_engine
 from tests.real_parts import missing
 
 MASTER = bytes(range(32))
+T = TypeVar("T")
+
+
+def shared(
+    folder: Path, name: str, start: Callable[[], T], stop: Callable[[T], None]
+) -> Iterator[T]:
+    """One engine for all of pytest-xdist's processes: the first starts it and, when it is done
+    itself, waits for the others. Locks go with their process, however that ends.
+    """
+    guard, use = ((folder / f"{name}.{kind}").open("w") for kind in ("guard", "use"))
+    known = folder / f"{name}.pickle"
+    own = None
+    with guard, use:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        if known.exists():
+            engine: T = pickle.loads(known.read_bytes())  # noqa: S301 - our own
+        else:
+            engine = own = start()
+            known.write_bytes(pickle.dumps(engine))
+        fcntl.flock(use, fcntl.LOCK_SH)
+        fcntl.flock(guard, fcntl.LOCK_UN)
+        yield engine
+        fcntl.flock(use, fcntl.LOCK_UN)
+        while own is not None:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                known.unlink()
+                stop(own)
+                return
+            fcntl.flock(guard, fcntl.LOCK_UN)
+            time.sleep(0.2)
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[postgres_engine.Postgres]:
-    """A running PostgreSQL server."""
+def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder all processes of this test run know."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@pytest.fixture(scope="session")
+def postgres(common: Path) -> Iterator[postgres_engine.Postgres]:
+    """A running PostgreSQL server, with a database `ready` that is up to date."""
     wrong = postgres_engine.missing()
     if wrong:
         missing(f"real part missing: {wrong}")
-    # Not under pytest's own folder: that is root's alone, and PostgreSQL does not run as root.
-    folder = Path(tempfile.mkdtemp(prefix="ievcc-postgres-"))
-    folder.chmod(0o711)
-    server = postgres_engine.Postgres(folder / "server")
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(folder)
+
+    def start() -> postgres_engine.Postgres:
+        # Not under pytest's own folder: that is root's alone, and PostgreSQL does not run as
+        # root.
+        folder = Path(tempfile.mkdtemp(prefix="ievcc-postgres-"))
+        folder.chmod(0o711)
+        server = postgres_engine.Postgres(folder / "server")
+        server.start()
+        with psycopg.connect(server.dsn, autocommit=True) as db:
+            db.execute("CREATE DATABASE ready")
+        schema.upgrade(server.dsn.replace("dbname=ievcc", "dbname=ready"))
+        return server
+
+    def stop(server: postgres_engine.Postgres) -> None:
+        server.stop()
+        shutil.rmtree(server.folder.parent)
+
+    yield from shared(common, "postgres", start, stop)
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka_engine.Kafka]:
+def kafka(common: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka_engine.Kafka]:
     """A running Apache Kafka with our topics."""
     wrong = kafka_engine.missing()
     if wrong:
         missing(f"real part missing: {wrong}")
-    broker = kafka_engine.Kafka(tmp_path_factory.mktemp("kafka"))
-    broker.start()
-    topics.prepare(broker.servers)
-    yield broker
-    broker.stop()
+
+    def start() -> kafka_engine.Kafka:
+        broker = kafka_engine.Kafka(tmp_path_factory.mktemp("kafka"))
+        broker.start()
+        topics.prepare(broker.servers)
+        return broker
+
+    yield from shared(common, "kafka", start, kafka_engine.Kafka.stop)
 
 
 @dataclass(frozen=True)
@@ -72,19 +129,18 @@ class Cloud:
             db.execute(statement, values)
 
 
-def empty_database(server: postgres_engine.Postgres) -> tuple[str, str]:
-    """(name, owner's dsn) of a new database."""
+def new_database(server: postgres_engine.Postgres, template: str = "template1") -> tuple[str, str]:
+    """(name, owner's dsn) of a new database, empty or as the template."""
     name = f"t_{secrets.token_hex(6)}"
     with psycopg.connect(server.dsn, autocommit=True) as db:
-        db.execute(f"CREATE DATABASE {name}")
+        db.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     return name, server.dsn.replace("dbname=ievcc", f"dbname={name}")
 
 
 @pytest.fixture
 def cloud(postgres: postgres_engine.Postgres) -> Iterator[Cloud]:
     """The cloud's database, empty, of this test alone."""
-    name, dsn = empty_database(postgres)
-    schema.upgrade(dsn)
+    name, dsn = new_database(postgres, "ready")
     yield Cloud(
         dsn,
         dsn.replace("user=postgres", "user=ievcc_fog"),

@@ -11,10 +11,12 @@ import pytest
 
 from datahub.fog import record, topics
 from manager import forward, outbox, store
+from shared import protocol
+from simulator import catching_up
 from simulator.kafka import Kafka
 from tests.datahub.conftest import MASTER, Cloud
 from tests.datahub.test_worker import running, wait_for
-from tests.manager.test_outbox import begin, load
+from tests.manager.test_outbox import T0, begin, load
 
 pytestmark = pytest.mark.datahub
 
@@ -75,6 +77,43 @@ def test_everything_arrives_and_leaves_the_outbox(
         (outbox.card_hash(settings.key, "04a1b2c3d4e5f6"), "card")
     ]
     assert cloud.ask("SELECT fields ->> 'words' FROM record WHERE kind = 'log'") == [("ünïcode",)]
+
+
+def test_a_full_disk_costs_detail_and_neither_energy_nor_a_session(
+    kafka: Kafka, cloud: Cloud, site: str, settings: forward.Settings, tmp_path: Path
+) -> None:
+    """Twelve hours of four devices where there is room for a tenth of it: to the bound by the
+    rule, then up, and the counters tell what the dropped readings did.
+    """
+    path = tmp_path / "site.db"
+    capacity = 3500
+    kept = catching_up.fill(path, settings.key, 0.5, 5, 3, int(time.time() * 1000))
+    db = store.connect(path)
+    assert kept > 10 * capacity
+    box = outbox.Outbox(settings.key, 1)
+    fault = {"code": protocol.FAULT, "boot": 2, "fault": "ground", "active": 1}
+    for seq in range(20):
+        for statement, values in box.message("Charger-1", {**fault, "seq": seq + 1}, T0):
+            db.execute(statement, values)
+    outbox.thin(db, capacity, 1, int(time.time() * 1000))
+    assert waiting(db) <= capacity
+    forwarder = forward.Forwarder(path, settings, 1)
+    with running(kafka, cloud, site):
+        while forwarder.step(db):
+            pass
+        wait_for(cloud, "SELECT count(*) FROM record WHERE kind = 'fault'", 20, 60)
+    whole = (int(0.5 * 86_400 / 5) - 1) * 5
+    unheard = 15 * 12 * 5  # before a device's first reading ever, at most a quarter hour
+    energies = [
+        wh for (wh,) in cloud.ask("SELECT counted_wh FROM device_state WHERE raw_wh <> '{}'")
+    ]
+    assert len(energies) == 4
+    assert all(whole - unheard <= wh <= whole for wh in energies), energies
+    assert cloud.ask("SELECT count(*) FROM session") == [(3,)]
+    ((readings,),) = cloud.ask("SELECT count(*) FROM reading")
+    told = "SELECT sum((fields ->> 'count')::int)::int FROM record WHERE kind = 'thinned'"
+    dropped = f"{told} AND fields ->> 'kind' LIKE '%%_load'"
+    assert cloud.ask(dropped) == [(4 * int(0.5 * 86_400 / 5) - readings,)]
 
 
 def test_a_wrong_password_sends_nothing_and_says_so(

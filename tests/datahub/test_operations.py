@@ -16,7 +16,7 @@ from datahub.cloud.ingest import Sink
 from datahub.fog import topics
 from datahub.fog.batch import Message
 from simulator.postgres import Postgres
-from tests.datahub.conftest import MASTER, Cloud, empty_database
+from tests.datahub.conftest import MASTER, Cloud, new_database
 from tests.datahub.folding import messages
 
 pytestmark = pytest.mark.datahub
@@ -66,7 +66,7 @@ def test_a_restored_backup_goes_on_where_it_was_taken(
     tool(postgres, "pg_dump", "-Fc", "-f", str(tmp_path / "backup"), database)
     store(cloud.dsn, everything[40:], 40)
     whole = counted(cloud.dsn)
-    name, dsn = empty_database(postgres)
+    name, dsn = new_database(postgres)
     tool(postgres, "pg_restore", "--exit-on-error", "-d", name, str(tmp_path / "backup"))
     schema.upgrade(dsn)
     assert counted(dsn)[0][0] == 40
@@ -80,7 +80,7 @@ def test_an_old_database_is_brought_up_with_everything_in_it(
     postgres: Postgres, cloud: Cloud
 ) -> None:
     """From a dump of the first version, as it was in service; and once more changes nothing."""
-    name, dsn = empty_database(postgres)
+    name, dsn = new_database(postgres)
     tool(postgres, "psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", name, "-f", str(OLD))
     before = counted(dsn)
     schema.upgrade(dsn)
