@@ -150,7 +150,8 @@ class Charger:
         future = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         await self.socket.send(json.dumps([2, number, action, payload]))
-        frame = await asyncio.wait_for(future, 30)
+        async with asyncio.timeout(30):
+            frame = await future
         if frame[0] == 4:
             self.errors.append((action, frame[2]))
             return {}

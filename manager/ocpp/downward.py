@@ -254,5 +254,6 @@ def tls(down: Down, here: Path) -> ssl.SSLContext | None:
 async def listening(central: Central, within_s: float = 10.0) -> int:
     """The port, when it listens."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(central.listening.wait(), within_s)
+        async with asyncio.timeout(within_s):
+            await central.listening.wait()
     return central.port

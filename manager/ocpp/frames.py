@@ -168,7 +168,8 @@ class Talk:
             self._waiting[number] = action, future
             try:
                 await self._send([MessageType.Call, number, action, payload])
-                return await asyncio.wait_for(future, within_s)
+                async with asyncio.timeout(within_s):
+                    return await future
             except TimeoutError:
                 raise CallFailed("Timeout", f"no answer to {action} in {within_s:g} s") from None
             except ConnectionClosed:
@@ -179,7 +180,8 @@ class Talk:
     async def close(self, code: int = 1000, words: str = "") -> None:
         """End the connection, without waiting long for the other side's leave."""
         with contextlib.suppress(TimeoutError, ConnectionClosed):
-            await asyncio.wait_for(self._socket.close(code, words), 2)
+            async with asyncio.timeout(2):
+                await self._socket.close(code, words)
 
     async def _send(self, frame: list[Any]) -> None:
         await self._socket.send(json.dumps(frame, separators=(",", ":")))

@@ -263,7 +263,8 @@ class Point(ABC):
             if answer["status"] == "Accepted":
                 break
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._boot_now.wait(), self.interval_s)
+                async with asyncio.timeout(self.interval_s):
+                    await self._boot_now.wait()
             self._boot_now.clear()
         self.accepted = True
         self.variables["HeartbeatInterval"] = str(round(self.interval_s))

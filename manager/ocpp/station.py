@@ -200,7 +200,8 @@ class Station(ABC):
         """Keep the charger to its leases, and the core informed, connected or not."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), _TICK_S)
+                async with asyncio.timeout(_TICK_S):
+                    await self._wake.wait()
             self._wake.clear()
             self.speak(due_only=True)
             for connector in self.connectors.values():
@@ -368,7 +369,8 @@ class Station(ABC):
         self._asked[name, card] = future
         self.tell(connector, connector.card_read(card))
         try:
-            return await asyncio.wait_for(future, _VERDICT_S)
+            async with asyncio.timeout(_VERDICT_S):
+                return await future
         except TimeoutError:
             return "refused"
         finally:
