@@ -45,7 +45,8 @@ def add(
 @accounts.command("list")
 def list_accounts(config: Config = SITE_FILE, as_json: AsJson = False) -> None:
     """List the accounts."""
-    rows = logins.accounts(_store(config))
+    path = _store(config)
+    rows = logins.accounts(path) if path.exists() else []
     if as_json:
         typer.echo(json.dumps([{"name": a.name, "role": a.role, "user": a.user} for a in rows]))
         return

@@ -31,6 +31,7 @@ def test_its_commands_exist() -> None:
 
 
 def test_its_addresses_are_those_of_the_page() -> None:
-    source = Path(web.__file__).read_text(encoding="utf-8")
+    files = Path(web.__file__).parent.glob("*.py")
+    source = "".join(file.read_text(encoding="utf-8") for file in files)
     for address in re.findall(r"`(?:GET|POST) (/api/[a-z]+)`", PAGE):
         assert f'"{address}"' in source
