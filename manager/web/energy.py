@@ -9,7 +9,7 @@ from pydantic import Field
 from manager.core.site import Charger
 from manager.energy import Energy
 from manager.refusal import Refusal
-from manager.web.api import Body, Call, NotAllowed, NotThere, Operation
+from manager.web.api import Body, Call, NotAllowed, Operation
 
 
 class Wish(Body):
@@ -57,7 +57,7 @@ def operations(energy: Energy) -> list[Operation]:
         body: Wish = call.body
         charger: Charger | None = manager.site.chargers.get(body.charger)
         if charger is None:
-            raise NotThere(f"no charger {body.charger}")
+            raise Refusal(f"no charger {body.charger}")
         if call.role == "tenant" and str(call.user) != charger.wants.user:
             raise NotAllowed("somebody else, or nobody, charges there: hold your card to it first")
         return energy.wish(body.charger, body.kwh, body.until, body.max_a)
