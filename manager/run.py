@@ -42,6 +42,7 @@ from manager.mqtt import Arrival, Link
 from manager.outbox import Outbox
 from manager.presence import Presence, Verdict
 from manager.refusal import Refusal
+from manager.site_file import SiteFileError, load
 from manager.store import Row, Store
 from manager.updates import Updates
 from manager.vault import Vault
@@ -484,6 +485,9 @@ class Manager:
             return after
         if message["code"] == protocol.UPDATE_STATUS:
             self._hand_out(device, message)
+        elif message["code"] == protocol.COMMAND_RESULT and message["result"] == "refused":
+            words = f"{message['command']} refused: {message.get('words', '')}"
+            rows.extend(self._note("command", device, words))
         rows.extend(self._reading(device, message))
         self._forward(device, message, rows)
         return after
@@ -574,6 +578,8 @@ class Manager:
 
         Refusal says what is missing.
         """
+        if key is not None:
+            self.reread()  # by which it may just have been enrolled
         utc_ms = self.clock.utc_ms()
         waits = self.admission.waiting.get(device)
         if key is None and waits is not None and device not in self.admission.keys:
@@ -615,8 +621,16 @@ class Manager:
             self._leaving[device] = 0
         return words
 
-    def relist(self, listed: Mapping[str, bytes | None]) -> None:
-        """Go by the devices and keys of another site file."""
+    def reread(self) -> None:
+        """Go by the devices and keys that the site file lists now. Refusal if it cannot be read."""
+        if self.config is None:
+            return
+        try:
+            file = load(self.config)
+        except SiteFileError as e:
+            raise Refusal(f"{self.config}: {e}") from e
+        self.admission.everybody = file.open
+        listed = {d.id: d.key or None for d in file.devices.values()}
         for device in self.admission.relist(listed):
             self._forget_key(device)
             if not self.admission.hears(device):

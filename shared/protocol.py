@@ -49,6 +49,7 @@ UPDATE_OFFER = 0x04D
 UPDATE_CHUNK = 0x04E
 UPDATE_STATUS = 0x04F
 CARD_LIST = 0x050
+COMMAND_RESULT = 0x051
 
 # Results carried by a reply.
 OK = 0
@@ -227,6 +228,11 @@ MESSAGES = (
      "part:i:0:255 "  # which part
      "parts:i:1:255 "  # of how many
      "cards:l:0:8"),  # HMAC of each card's number, 16 hex digits, so that the list gives no cards away
+    # What became of a command.
+    (COMMAND_RESULT, "command_result", "up",
+     "command:w:1:24 "  # the one it answers
+     "result:e:::done|refused "  # done: taken, and under way
+     "words?:t:0:48"),  # why it is refused
 )
 # fmt: on
 

@@ -26,6 +26,7 @@ class Orders:
         self.service = False
         self.stop = False  # open and stay open: a restart is coming
         self.settled = False  # the manager has been reached
+        self.identify_ms = 0  # until then the light says which charger this is
 
     def copy(self, o: "Orders") -> None:
         """Become like `o`."""
@@ -39,6 +40,7 @@ class Orders:
         self.service = o.service
         self.stop = o.stop
         self.settled = o.settled
+        self.identify_ms = o.identify_ms
 
     def amps(self, now_ms: int) -> int:
         """What may be offered now, A."""
@@ -76,6 +78,7 @@ class Report:
         self.card_text = b""
         self.reader_lost = False
         self.cleared = ""  # the `clear` that was acted on last
+        self.light = False  # there is one
 
     def copy(self, o: "Report") -> None:
         """Become like `o`."""
@@ -104,6 +107,7 @@ class Report:
         self.card_text = o.card_text
         self.reader_lost = o.reader_lost
         self.cleared = o.cleared
+        self.light = o.light
 
 
 class Exchange:

@@ -25,6 +25,7 @@ STATUS_MS = 10_000
 LOAD_MS = 1_000
 IDLE_LOAD_MS = 10_000
 ROUND_MS = 20
+IDENTIFY_MS = 30_000
 FOREVER = -1
 AT_ONCE = (
     "schedule",
@@ -362,6 +363,7 @@ class NetworkLane:
 
     def _command(self, message: "dict[str, Any]", now: int) -> None:
         command = message["command"]
+        refused = ""
         if command == "clear_fault":
             self._orders.clear = message.get("argument", "") or "*"
             self._exchange.order(self._orders)
@@ -372,16 +374,35 @@ class NetworkLane:
         elif command == "reset":
             self._restarting = True
         elif command == "self_test":
-            if message.get("argument", "") == "calibrate":
-                self._calibrate()
-            # The whole test is made at every start, and only there: with the line steady and nobody under load.
-            self._restarting = True
+            if message.get("argument", "") == "calibrate" and not self._calibrate():
+                refused = "not measured: unplug the car and restart"
+            else:
+                # The whole test is made at every start, and only there: with the line steady and nobody under load.
+                self._restarting = True
+        elif command == "identify":
+            if self._report.light:
+                self._orders.identify_ms = now + IDENTIFY_MS
+                self._exchange.order(self._orders)
+            else:
+                refused = "this board has no light"
+        else:
+            refused = "no plug is locked here"  # neither board drives a lock
+        answer = {
+            "code": protocol.COMMAND_RESULT,
+            "command": command,
+            "result": "refused" if refused else "done",
+        }
+        if refused:
+            answer["words"] = refused
+        self._say(answer)
 
-    def _calibrate(self) -> None:
+    def _calibrate(self) -> bool:
         """Keep what the ADC said of both rails at the start's self-test, which it makes only without a car."""
         r = self._report
-        if not r.plugged and r.rail_high_mv and r.rail_low_mv:
-            self._config.change({"pilot_high_mv": r.rail_high_mv, "pilot_low_mv": r.rail_low_mv})
+        if r.plugged or not r.rail_high_mv or not r.rail_low_mv:
+            return False
+        self._config.change({"pilot_high_mv": r.rail_high_mv, "pilot_low_mv": r.rail_low_mv})
+        return True
 
     def _update(self, message: "dict[str, Any]") -> None:
         if message["code"] == protocol.UPDATE_OFFER and self._report.contactor:

@@ -44,6 +44,7 @@ class SafetyLane:
         self._orders = Orders()
         self._orders.copy(orders)
         self._report = Report()
+        self._report.light = board.table.LED is not None
         now = self._clock.now_ms()
         self.evse = Evse(settings, latches.load(), now)
         self._inputs = Inputs()
@@ -208,8 +209,11 @@ class SafetyLane:
             self._save_at = now + SAVE_AGAIN_MS
 
     def _light(self, now: int) -> bool:
-        """On while charging, a slow blink while a car waits, a fast one with a fault, a flash a second otherwise."""
+        """On while charging, a slow blink while a car waits, a fast one with a fault, a flash a second otherwise; two
+        quick flashes a second while somebody looks for this charger."""
         out = self.evse.out
+        if now < self._orders.identify_ms:
+            return now % 1000 < 400 and now % 200 < 100
         if out.faults:
             return now % 400 < 200
         if out.contactor:

@@ -2,12 +2,14 @@
 
 import json
 import time
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shared import protocol
-from tests.firmware.charger.bench import charger, until
+from tests.firmware.charger.bench import ChargerManager, charger, until
 
 pytestmark = [pytest.mark.board, pytest.mark.broker]
 
@@ -188,6 +190,38 @@ def test_a_calibration_is_kept_and_refused_with_a_car(
         assert 230 <= kept["pilot_low_mv"] <= 280, kept
         until(lambda: len(manager.of(protocol.NEW_CHARGER)) > 1, 30)
         until(lambda: manager.status["state"] == "A1" and not manager.status["faults"], 30)
+        bench.put(ev="B")
+        until(lambda: manager.status["state"][0] == "B")
+        told(manager, "self_test", "refused", argument="calibrate")
+        assert bench.line["resets"].get("hard") == 1
+
+
+def told(manager: ChargerManager, command: str, result: str, **more: str) -> str:
+    """Give a command; the words that come with this result."""
+    before = len(manager.of(protocol.COMMAND_RESULT))
+    manager.say({"code": protocol.COMMAND, "command": command, **more})
+    manager.more(protocol.COMMAND_RESULT, before)
+    answer = manager.of(protocol.COMMAND_RESULT)[-1]
+    assert (answer["command"], answer["result"]) == (command, result)
+    return str(answer.get("words", ""))
+
+
+def test_which_charger_it_is_and_that_it_has_no_lock(
+    tmp_path: Path, micropython: str, mosquitto: str
+) -> None:
+    with charger(tmp_path) as (bench, manager):
+        until(lambda: manager.status["state"] == "A1")
+        at = len(bench.lines)
+        told(manager, "identify", "done")
+        # Two flashes within a second: nothing else does that.
+        until(lambda: flashes(bench.lines[at:]), 25)
+        assert "no plug is locked" in told(manager, "unlock", "refused")
+
+
+def flashes(lines: list[dict[str, Any]]) -> bool:
+    """Whether the light went on twice within 300 ms."""
+    on = [b["t_ms"] for a, b in pairwise(lines) if (a["led"], b["led"]) == ("off", "on")]
+    return any(b - a <= 300 for a, b in pairwise(on))
 
 
 def test_the_timer_of_the_week(tmp_path: Path, micropython: str, mosquitto: str) -> None:
@@ -235,6 +269,7 @@ def test_the_olimex_board_charges_over_ethernet(
     with charger(tmp_path, board="esp32_poe", wifi_ssid="") as (bench, manager):
         assert manager.of(protocol.NEW_CHARGER)[0]["model"] == "ESP32-POE"
         until(lambda: manager.status["state"] == "A1", 20)
+        assert "no light" in told(manager, "identify", "refused")
         manager.lease(16)
         bench.charge()
         bench.put(ev="B")
