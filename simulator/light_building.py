@@ -42,15 +42,15 @@ class _Device:
     name: str
     energy_mwh: int = 0
     power_w: int = 0
+    car: Car | None = None
     seq: int = 0
     boot: int = 1
+    sent: dict[int, tuple[str, int]] = field(default_factory=dict)
     limit_a: int = 0
     lease: int = 0
     session: int = 0
     session_from_mwh: int = 0
     session_at: float = 0.0
-    car: Car | None = None
-    sent: dict[int, tuple[str, int]] = field(default_factory=dict)
 
 
 class LightBuilding:

@@ -5,21 +5,28 @@ programs.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from datahub import commands
-from datahub.fog import topics
+from datahub.cloud.api.access import Settings
+from datahub.cloud.api.app import make_app
+from datahub.fog import intake, topics
 from manager.broker import free_port
 from manager.process import Child
 from simulator import kafka as kafka_engine
+from simulator.kafka import Kafka
 from simulator.postgres import Postgres
-from tests.datahub.conftest import Cloud
+from tests.datahub.conftest import MASTER, Cloud
+from tests.datahub.test_flows_down import serving
 from tests.real_parts import real_part
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
@@ -79,6 +86,71 @@ def test_mosquitto_takes_its_configuration_and_the_health_command_works(
         assert done.returncode == 0, child.words()
     finally:
         child.end()
+
+
+def test_every_image_is_of_one_version() -> None:
+    """Brought up again in a year it is the same: three numbers, and no `latest`."""
+    images = re.findall(r"^    image: (\S+)$", COMPOSE.read_text(), re.MULTILINE)
+    images += re.findall(
+        r"^FROM (\S+)$", (DEPLOY / "compose" / "Dockerfile").read_text(), re.MULTILINE
+    )
+    assert len(images) == 6
+    for image in images:
+        assert re.search(r":\d+\.\d+(\.\d+)?(-[a-z-]+)?$", image), image
+
+
+def test_every_health_check_but_kafkas_and_grafanas_is_tried_in_this_file() -> None:
+    """Their programs come with their images only; the commands are as documented there."""
+    text = COMPOSE.read_text()
+    programs = re.findall(r'test: \["CMD", "(?:[^"]*/)?([^"/]+)"', text)
+    assert sorted(programs) == [
+        "influx", "kafka-broker-api-versions.sh", "mosquitto_sub", "pg_isready", "python",
+        "python", "wget",
+    ]  # fmt: skip
+
+
+def test_influxdb_takes_the_environment_and_answers_the_health_command(tmp_path: Path) -> None:
+    """Debian's 1.6 for the image's 1.8: the same `/write`, the same command."""
+    server, client = real_part("influxd"), real_part("influx")
+    port, inner = kafka_engine.free_ports(2)
+    environment = {
+        **os.environ,
+        "INFLUXDB_REPORTING_DISABLED": "true",
+        "INFLUXDB_META_DIR": str(tmp_path / "meta"),
+        "INFLUXDB_DATA_DIR": str(tmp_path / "data"),
+        "INFLUXDB_DATA_WAL_DIR": str(tmp_path / "wal"),
+        "INFLUXDB_HTTP_BIND_ADDRESS": f"127.0.0.1:{port}",
+        "INFLUXDB_BIND_ADDRESS": f"127.0.0.1:{inner}",
+    }
+    child = Child("influxd", [server, "-config", os.devnull], tmp_path / "log", environment)
+    ask = [client, "-host", "127.0.0.1", "-port", str(port), "-execute", "SHOW DATABASES"]
+    try:
+        ends = time.monotonic() + 60
+        while subprocess.run(ask, capture_output=True, check=False).returncode:
+            assert time.monotonic() < ends, child.words()
+            time.sleep(0.2)
+    finally:
+        child.end()
+    assert subprocess.run(ask, capture_output=True, check=False).returncode
+
+
+@pytest.mark.datahub
+def test_our_services_answer_their_health_commands(cloud: Cloud, kafka: Kafka) -> None:
+    """The very commands of the file, with this test's ports."""
+    text = COMPOSE.read_text()
+    commands_ = re.findall(r'test: \["CMD", "python", "-c", "([^"]+)"\]', text)
+    apps = {
+        8081: intake.make_app(kafka.servers, cloud.fog, MASTER),
+        8000: make_app(Settings(cloud.api, MASTER)),
+    }
+    for there, app in apps.items():
+        (command,) = [c for c in commands_ if f":{there}/" in c]
+        (port,) = kafka_engine.free_ports(1)
+        here = [sys.executable, "-c", command.replace(f":{there}/", f":{port}/")]
+        with serving(app, port):
+            done = subprocess.run(here, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+        assert subprocess.run(here, capture_output=True, check=False).returncode
 
 
 @pytest.mark.datahub
