@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import tomlkit
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
@@ -145,8 +146,8 @@ def enrol(
         site = parse(text)
     except SiteFileError as e:
         raise Refusal(f"{folder.site_file}: {e}") from e
-    listed = site.devices.get(name)
-    key = listed.key.hex() if listed and listed.key else secrets.token_hex(KEY_BYTES)
+    # A new board, a new key: the one that is listed may be on a board that was stolen.
+    key = secrets.token_hex(KEY_BYTES)
     settings: dict[str, Any] = {
         "id": name,
         "site": site.site.settings.name,
@@ -178,16 +179,24 @@ def enrol(
     else:
         settings |= {"broker_port": plain_port, "role": role, "broker_user": name}
         settings["broker_password"] = secrets.token_urlsafe(PASSWORD_BYTES)
-    if listed is None:
-        entry = f'\n[[device]]\nid = "{name}"\nkey = "{key}"\n'
-        text = text.rstrip("\n") + "\n" + entry
-        parse(text)
-        replace(folder.site_file, text, SECRET)
-    elif not listed.key:
-        raise Refusal(f"{name} is in the site file without a key: give it one, or take it out")
+    replace(folder.site_file, _with_key(text, name, key), SECRET)
     write_new(place / "config.json", json.dumps(settings, indent=1) + "\n", SECRET)
     _admit(folder, name)
     return f"{'charger' if counter else 'meter'} {name} enrolled: {place}"
+
+
+def _with_key(text: str, name: str, key: str) -> str:
+    """The site file with this key for this device, which is added if it is not listed."""
+    document = tomlkit.parse(text)
+    for device in document.get("device", []):
+        if device.get("id") == name:
+            device["key"] = key
+            new = tomlkit.dumps(document)
+            break
+    else:
+        new = text.rstrip("\n") + f'\n\n[[device]]\nid = "{name}"\nkey = "{key}"\n'
+    parse(new)
+    return new
 
 
 def _admit(folder: Folder, name: str) -> None:

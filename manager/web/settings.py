@@ -76,6 +76,7 @@ def operations(manager: Manager, config: Path) -> list[Operation]:
             manager.can_go_by(site.site)
             await asyncio.to_thread(settings.write, config, new)
             manager.reconfigure(site.site)
+            manager.reread()
             return settings.shown(new)
 
     return [

@@ -188,6 +188,17 @@ def test_a_device_added_while_all_runs_comes_in_and_one_revoked_does_not(
         until("only the meter is heard", lambda: site.state()["taken"] > before)
         devices = {d["id"]: d["standing"] for d in site.get("/api/devices")["devices"]}
         assert devices["Charger-7"] == "revoked"
+        # The board that takes its place has another key; who has the old one is nobody.
+        stolen = charger.sender
+        said = ievcc("devices", "add", "Charger-7", "--counter", "Counter-1", *config)
+        assert "Charger-7 is authorised" in said
+        site.reload_broker()
+        charger.close()
+        charger = Party(site, "Charger-7", boot=2)
+        ours, charger.sender = charger.sender, stolen
+        assert charger.announce_charger() == "Invalid Message: message signature"
+        charger.sender = ours
+        assert charger.announce_charger() == "Charger registered: Charger-7"
     finally:
         charger.close()
         meter.close()
