@@ -238,6 +238,22 @@ def test_the_language_and_the_colours_are_ones_own_choice(site: Site, browser: B
         expect(page.locator("html")).to_have_attribute("data-theme", "dark")
 
 
+def test_an_open_page_goes_on_when_the_manager_was_started_anew(
+    site: Site, browser: Browser
+) -> None:
+    with watched(browser) as seen:
+        page = seen.page
+        show(page, site, "now")
+        expect(page.locator("#link")).to_have_attribute("data-live", "yes")
+        site.manager.end()
+        expect(page.locator("#link")).to_have_text("the manager does not answer")
+        boot = site.start_manager() and site.state()["boot"]
+        expect(page.locator("#link")).to_have_attribute("data-live", "yes")
+        assert page.evaluate("() => fetch('/api/state').then(a => a.json())")["boot"] == boot
+        expect(page.locator("#charger-Charger-1")).to_be_visible()
+        seen.complaints.clear()  # of the time when nobody answered
+
+
 @pytest.mark.alone
 def test_the_first_view_is_usable_within_a_second(site: Site, browser: Browser) -> None:
     took = []

@@ -14,8 +14,9 @@ export function listen(listener) {
   return () => heard.delete(listener);
 }
 
-export async function start() {
-  points = (await ask("/api/recent")).points;
+/** Begin to listen; the last hour comes when it comes. */
+export function start() {
+  points = [];
   stream = new EventSource("/api/live");
   stream.onmessage = (message) => {
     const said = JSON.parse(message.data);
@@ -23,7 +24,18 @@ export async function start() {
     state = said.state;
     for (const listener of [...heard]) listener(state);
   };
-  stream.onerror = () => window.dispatchEvent(new Event("silent"));
+  stream.onerror = (event) => {
+    window.dispatchEvent(new Event("silent"));
+    // The browser tries again by itself, unless it was told no: the login is over.
+    if (event.target.readyState === EventSource.CLOSED) window.dispatchEvent(new Event("logged-out"));
+  };
+  past().catch(() => {}); // the stream says by itself that nobody answers
+}
+
+async function past() {
+  const before = (await ask("/api/recent")).points;
+  const since = before.length ? before[before.length - 1].t : 0;
+  points = [...before, ...points.filter((p) => p.t > since)];
 }
 
 export function stop() {

@@ -18,6 +18,8 @@ const VIEWS = [
   ["menu", "tenant", true],
 ];
 
+const AGAIN_MS = 2000;
+
 let end = null; // of the view that is shown
 let shown = 0; // which of several quick changes is the last
 
@@ -91,10 +93,9 @@ function linkIs(yes, words) {
 }
 
 async function begin() {
-  await whoAmI();
   drawNavigation();
   if (me.role) {
-    await live.start();
+    live.start();
     live.listen((state) => {
       inZone(state.timezone);
       say($("name"), state.name);
@@ -112,9 +113,16 @@ export async function anew() {
   end?.();
   end = null;
   live.stop();
-  await load();
+  await Promise.all([load(), whoAmI()]);
   say($("skip"), t("skip"));
   await begin();
+}
+
+function begun() {
+  anew().catch(() => {
+    linkIs(false, t("no-answer"));
+    setTimeout(begun, AGAIN_MS);
+  });
 }
 
 export function theme(name) {
@@ -127,9 +135,9 @@ export function theme(name) {
 theme(localStorage.getItem("theme") ?? "auto");
 window.addEventListener("hashchange", () => show(true));
 window.addEventListener("silent", () => linkIs(false, t("no-answer")));
-window.addEventListener("logged-out", () => anew());
+window.addEventListener("logged-out", () => setTimeout(begun, AGAIN_MS));
 $("skip").addEventListener("click", (event) => {
   event.preventDefault();
   $("main").focus();
 });
-anew().catch(() => linkIs(false, t("no-answer")));
+begun();
