@@ -10,6 +10,7 @@ from manager.core.site import MAIN, House, Site
 
 KEPT_S = 3600
 STEP_MS = 1000
+_EACH_MOST = 64  # chargers; a plot of more lines is not read, and an hour of them fills a small Pi
 
 
 def main_now(site: Site) -> dict[str, Any]:
@@ -57,13 +58,14 @@ class History:
         now = main_now(site)
         room = [limit - total for limit, total in zip(now["limit_a"], now["total_a"], strict=True)]
         phase = room.index(min(room))
+        each = list(site.chargers.values()) if len(site.chargers) <= _EACH_MOST else []
         self.points.append(
             {
                 "t": utc_ms / 1000,
                 "limit": now["limit_a"][phase],
                 "house": now["house_a"][phase],
                 "total": now["total_a"][phase],
-                "cars": {c.id: drawn_ma(c) / 1000 for c in site.chargers.values()},
-                "offers": {c.id: c.offer_a for c in site.chargers.values()},
+                "cars": {c.id: drawn_ma(c) / 1000 for c in each},
+                "offers": {c.id: c.offer_a for c in each},
             }
         )
