@@ -95,6 +95,7 @@ def _feeder(site: Site, name: str) -> dict[str, Any]:
         "parent": feeder.parent,
         **feeder_now(site, name, house),
         "headroom_a": [ma / 1000 for ma in left],
+        "margin_a": house.margin_ma / 1000,
         "known": house.grade,
         "known_words": _KNOWN.get(house.grade, house.grade),
     }

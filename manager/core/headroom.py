@@ -17,6 +17,7 @@ of this weekday, then for the worst it may be. It is never "the last value" for 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import zip_longest
 
 from manager.core.leases import FOLLOW_MS, worst_a
 from manager.core.site import (
@@ -287,24 +288,39 @@ def learned(habits: Habits, minute: int, current_ma: int, now_ms: int) -> Habits
     counts[amps] += seconds
     if sum(counts) > 8 * 3600:  # two months of this hour: let the old weeks fade
         counts = [c // 2 for c in counts]
-    steps = list(habits.steps)
+    steps = habits.steps
     if habits.last_ma is not None:
+        kind = _hour_of_day(minute)
+        rises = list(steps.get(kind, ()))
         rise = max(0, current_ma - habits.last_ma) // STEP_MA
-        steps += [0] * (rise + 1 - len(steps))
-        steps[rise] += 1
-        if sum(steps) > 7 * 86_400:  # a week of seconds: let the old one fade
-            steps = [-(-c // 2) for c in steps]
-    return Habits({**habits.hours, hour: tuple(counts)}, now_ms, current_ma, tuple(steps))
+        rises += [0] * (rise + 1 - len(rises))
+        rises[rise] += 1
+        if sum(rises) > 14 * 3600:  # two weeks of weekdays and more: let the old ones fade
+            rises = [-(-c // 2) for c in rises]
+        steps = {**steps, kind: tuple(rises)}
+    return Habits({**habits.hours, hour: tuple(counts)}, now_ms, current_ma, steps)
 
 
-def step_margin_ma(habits: Habits | None) -> int:
-    """Kept free so that the house's own steps exceed the limit less than once an hour; 0 until it is known."""
-    if habits is None or sum(habits.steps) < HABIT_ENOUGH_S:
+def _hour_of_day(minute: int) -> int:
+    """0..23 from Monday to Friday, 24..47 at the weekend: too few of each of 168 hours are ever seen."""
+    return minute % 1440 // 60 + (24 if minute >= 5 * 1440 else 0)
+
+
+def step_margin_ma(habits: Habits | None, minute: int) -> int:
+    """Kept free so that the house's own steps exceed the limit less than once an hour, by what it does at this
+    hour; by all hours while this one is little known, 0 while nothing is.
+    """
+    if habits is None:
         return 0
-    allowed = sum(habits.steps) / 3600
+    rises = habits.steps.get(_hour_of_day(minute), ()) if minute != NO_MINUTE else ()
+    if sum(rises) < HABIT_ENOUGH_S:
+        rises = tuple(map(sum, zip_longest(*habits.steps.values(), fillvalue=0)))
+    if sum(rises) < HABIT_ENOUGH_S:
+        return 0
+    allowed = sum(rises) / 3600
     above = 0
-    for half_amps in range(len(habits.steps) - 1, 0, -1):
-        above += habits.steps[half_amps]
+    for half_amps in range(len(rises) - 1, 0, -1):
+        above += rises[half_amps]
         if above > allowed:
             return (half_amps + 1) * STEP_MA
     return 0

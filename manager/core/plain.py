@@ -63,6 +63,10 @@ def site_to_plain(site: Site) -> dict[str, Any]:
             feeder: {str(hour): list(counts) for hour, counts in habits.hours.items()}
             for feeder, habits in site.habits.items()
         },
+        "steps": {
+            feeder: {str(kind): list(rises) for kind, rises in habits.steps.items()}
+            for feeder, habits in site.habits.items()
+        },
     }
 
 
@@ -100,7 +104,13 @@ def site_from_plain(plain: dict[str, Any], now_ms: int) -> Site:
             },
             chargers=chargers,
             habits={
-                feeder: Habits({int(h): tuple(counts) for h, counts in hours.items()})
+                feeder: Habits(
+                    {int(h): tuple(counts) for h, counts in hours.items()},
+                    steps={
+                        int(kind): tuple(rises)
+                        for kind, rises in plain.get("steps", {}).get(feeder, {}).items()
+                    },
+                )
                 for feeder, hours in plain["habits"].items()
             },
             order=plain["order"],

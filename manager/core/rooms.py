@@ -30,7 +30,7 @@ def left_for_cars(work: Work) -> dict[Key, int]:
         grade, current = headroom.graded(work.site, name, house, has_meter, now)
         margin = work.site.settings.margin_ma if has_meter else 0
         if has_meter and work.site.settings.learned_margin:
-            margin = headroom.step_margin_ma(work.site.habits.get(name))
+            margin = headroom.step_margin_ma(work.site.habits.get(name), work.site.minute)
         if (house.grade, house.margin_ma) != (grade, margin) or name not in work.houses:
             work.houses[name] = changed(house, grade=grade, margin_ma=margin)
         left = tuple(

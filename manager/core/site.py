@@ -118,7 +118,9 @@ class Meter:
     state: str = ""
     readings: tuple[Reading, ...] = ()  # the last few seconds, oldest first
     power_w: tuple[int, ...] = ()
-    pace: str = ""  # how often it was told to report: see `calm`; "" not told since it announced itself
+    pace: str = (
+        ""  # how often it was told to report: see `calm`; "" not told since it announced itself
+    )
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,9 @@ class Habits:
     hours: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     since_ms: int = -1  # the last reading counted
     last_ma: int | None = None  # what it showed
-    steps: tuple[int, ...] = ()  # how often it rose by so many half A from one second to the next
+    # How often it rose by so many half A from one second to the next, for each hour of the day
+    # (0..23), and of a day of the weekend (24..47).
+    steps: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

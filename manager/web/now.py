@@ -31,6 +31,7 @@ class Feeder(Answer):
     cars_a: list[float]
     total_a: list[float]
     headroom_a: list[float] = Field(description="left for cars")
+    margin_a: float = Field(description="kept free for the house's next step")
     known: Literal["measured", "silent", "lost", "unmeasured"]
     known_words: str
 

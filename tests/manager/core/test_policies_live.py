@@ -358,3 +358,36 @@ def test_a_car_that_stopped_is_asked_once_an_hour_though_others_use_all() -> Non
     got.state("c2", "C")
     got.run(30)
     assert got.offers() == (7, 7)
+
+
+# --- what the house does by itself ----------------------------------------------------------------
+
+
+def evening(got: Plant, seconds: int, step_a: float) -> None:
+    """An oven that goes on and off every 40 s by `step_a`."""
+    for n in range(seconds // 20):
+        got.house(2 + step_a * (n % 2))
+        got.run(20)
+    got.house(2)
+    got.run(20)
+
+
+def test_the_margin_is_what_the_house_steps_by_at_this_hour() -> None:
+    got = plant(30, 1, learned_margin=True)
+    got.minute = 18 * 60
+    evening(got, 700, 5.2)
+    assert got.site.houses[MAIN].margin_ma == 5_500  # steps of 5.2 A, in half amperes
+    got.minute = 3 * 60
+    evening(got, 100, 0)
+    assert got.site.houses[MAIN].margin_ma == 5_500  # this hour is little known: by all
+    evening(got, 700, 0)
+    assert got.site.houses[MAIN].margin_ma == 0  # by night nothing steps
+    charging(got, 2)
+    assert got.offers() == (28,)
+    got.minute = 18 * 60
+    got.run(10)
+    assert got.offers() == (22,)
+    assert got.site.houses[MAIN].margin_ma == 5_500
+    # It is known after a restart too.
+    site_again = plain.site_from_plain(plain.site_to_plain(got.site), got.now)
+    assert site_again.habits[MAIN].steps == got.site.habits[MAIN].steps
