@@ -97,8 +97,12 @@ def _feeder(site: Site, name: str) -> dict[str, Any]:
         "headroom_a": [ma / 1000 for ma in left],
         "margin_a": house.margin_ma / 1000,
         "known": house.grade,
-        "known_words": _KNOWN.get(house.grade, house.grade),
+        "known_words": _KNOWN.get(house.grade, house.grade) + _kept_free(house),
     }
+
+
+def _kept_free(house: House) -> str:
+    return f"; {house.margin_ma / 1000:g} A kept free for its next step" if house.margin_ma else ""
 
 
 def _refused(manager: Manager, device: str) -> dict[str, int]:
