@@ -81,6 +81,7 @@ _BOOT_DELAY_S = 0.1  # from power-on to boot.py; a real chip takes a little long
 _RECORD = struct.Struct("<BBHII")
 _INPUT = struct.Struct("<BBhii")
 _LONGEST_MS = 86_400_000
+_HICCUP_S = 0.5  # a disk and a scheduler do not run faster with a board's clock
 FASTEST = 1000  # a computer keeps up with some tens
 _NET = ("wifi", "dns", "connect", "tls", "send", "receive")
 _I2C_WRITE, _SPI_TRANSFER = 2, 3  # as in boards/buses.py
@@ -464,7 +465,7 @@ class Board:
         if self._t_fed != fed or self._child is None:
             return
         # A chip always has its processor: what this computer kept from the board is not its delay.
-        waited = waited_s(self._child.pid)
+        waited = self._waiting_s()
         denied, self._waited_s = waited - self._waited_s, waited
         if denied > 0.001:
             self._dog = self._loop.call_later(denied, self._bite)
@@ -478,11 +479,18 @@ class Board:
     def _feed(self) -> None:
         self._t_fed = time.monotonic()
         if self._t_fed - self._waited_at > 0.25 and self._child is not None:
-            self._waited_at, self._waited_s = self._t_fed, waited_s(self._child.pid)
+            self._waited_at, self._waited_s = self._t_fed, self._waiting_s()
         if self._dog is not None:
             self._dog.cancel()
         if self.wdt_ms:
-            self._dog = self._loop.call_later(self.wdt_ms / 1000 / self.speed, self._bite)
+            late = self.wdt_ms / 1000 / self.speed
+            if self.speed > 1:
+                late = max(late, _HICCUP_S)
+            self._dog = self._loop.call_later(late, self._bite)
+
+    def _waiting_s(self) -> float:
+        """How long the board and its bench, which it talks to, have waited for a processor."""
+        return waited_s(os.getpid()) + (waited_s(self._child.pid) if self._child else 0)
 
     def _measure(self) -> None:
         """Show the charger's own meters what flows: they sit before the contactor."""
