@@ -78,6 +78,7 @@ class Sessions:
         self.zone = zone
         self.running: dict[int, Running] = {}  # by id
         self._eras: dict[str, int] = {}
+        self._newest: dict[str, int] = {}  # the highest number in that era
         self._known: dict[str, dict[int, _Known]] = {}
         self._unsure: dict[int, list[Row]] = {}  # ended, and perhaps not yet on disk
         self._used: dict[tuple[str, str], int] = {}
@@ -88,8 +89,11 @@ class Sessions:
     def _load(self) -> None:
         with beside.look(self.path) as db:
             self._next = db.execute("SELECT coalesce(max(id), 0) + 1 FROM session").fetchone()[0]
-            rows = db.execute("SELECT charger, max(era) FROM session GROUP BY charger").fetchall()
-            self._eras = dict(rows)
+            for charger, era, number in db.execute(
+                "SELECT charger, era, max(number) FROM session GROUP BY charger, era ORDER BY era"
+            ):
+                self._eras[charger] = era
+                self._newest[charger] = number
             running = db.execute(
                 "SELECT id, charger, era, number, user, begin_ms, seen_ms, energy_wh, spread_wh"
                 " FROM session WHERE end_ms IS NULL ORDER BY id"
@@ -162,6 +166,7 @@ class Sessions:
         era = self._eras.setdefault(charger, 0)
         run = Running(self._next, charger, era, number, user, begin_ms, Course(begin_ms), begin_ms)
         self._next += 1
+        self._newest[charger] = max(number, self._newest.get(charger, 0))
         self._remember(charger, number, _Known(run.id, from_wh))
         values = (run.id, charger, era, number, user, payer, mark, label, purpose)
         run.begun = ((_BEGUN, (*values, how, begin_ms, from_wh, begin_ms)),)
@@ -262,6 +267,7 @@ class Sessions:
         for run in [r for r in self.running.values() if r.charger == charger]:
             rows += self._close(run, run.course.seen_ms, None)
         self._eras[charger] = self._eras.get(charger, 0) + 1
+        self._newest[charger] = 0
         self._known[charger] = {}
         return rows
 
@@ -269,9 +275,9 @@ class Sessions:
         known = self._known.setdefault(charger, {})
         if number in known:
             return known[number]
-        era = self._eras.get(charger)
-        if era is None or (known and number > max(known)):
+        if number > self._newest.get(charger, 0):
             return None
+        era = self._eras[charger]
         with beside.look(self.path) as db:
             row = db.execute(
                 "SELECT id, from_wh, end_ms, energy_wh, duration_s, why FROM session"
