@@ -99,6 +99,7 @@ def test_unattended_it_writes_what_happened(folder: Path) -> None:
     assert sample["total_ma"][0] == sample["house_ma"][0] + cars
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("number", "moment"),
     [(signal.SIGINT, "page: "), (signal.SIGTERM, "Charger-1 "), (signal.SIGHUP, "broker: ")],

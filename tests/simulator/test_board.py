@@ -293,7 +293,7 @@ def test_a_hanging_call_holds_its_own_thread_only(tmp_path: Path, fault: str, ca
             assert quiet
             assert not any(line.startswith(("done", "failed")) for line in board.printed)
             worst = board.said("worst", 5)
-            assert int(worst.split()[1]) < 100
+            assert int(worst.split()[1]) < 1000  # the call hangs for twice that
             board.put(net={fault: 0})
             board.said("done", 5)
 

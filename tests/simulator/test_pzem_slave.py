@@ -210,9 +210,13 @@ def test_rates_are_drawn_from_the_seed(pzem: Pzem) -> None:
     for _ in range(2):
         with LineThread([pzem], paced=False, seed=7) as line:
             line.fault_rates = {"silence": 0.5}
-            drawn.append([ask(line, READ_ALL, 0.02) != "" for _ in range(30)])
+            for asked in range(30):
+                ask(line, READ_ALL, 0.02)
+                while len(line.log) == asked:
+                    time.sleep(0.001)
+            drawn.append([exchange.fault for exchange in line.log])
     assert drawn[0] == drawn[1]
-    assert 5 < sum(drawn[0]) < 25
+    assert 5 < drawn[0].count("silence") < 25
 
 
 def test_energy_counts_true_power() -> None:

@@ -344,7 +344,7 @@ class NameServer(asyncio.DatagramProtocol):
 def test_garbage_on_its_topic_changes_nothing(tmp_path: Path) -> None:
     async def run() -> None:
         async with meter(tmp_path) as rig:
-            await rig.until(lambda: rig.loads)
+            await rig.until(lambda: rig.loads and rig.statuses)
             for data in (b"", b"{}", b"\xff" * 100, b"[" * 400, b"x" * 65_536, b"null"):
                 rig.manager.raw("Counter-1/down", data)
             topic = rig.manager.root + "Counter-1/down"
