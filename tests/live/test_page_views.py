@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from manager import people
+from manager.core.rights import User
 from manager.store import READING, connect
 from shared import protocol
-from tests.live.accounts import account, ievcc, log_in
+from tests.live.accounts import account, log_in
 from tests.live.browser import (
     DESK,
     PHONE,
@@ -265,6 +267,22 @@ def test_the_first_view_is_usable_within_a_second(site: Site, browser: Browser) 
     assert min(took) < 1.0
 
 
+def plug_in_with_card(charger: Device, card: str) -> None:
+    """A car is ready, the card is held to the charger until it is known, the session begins."""
+    up = f"{charger.name}/up"
+
+    def accepted() -> bool:
+        charger.say(up, protocol.CARD_READ, card=card)
+        return bool(charger.hear(protocol.CARD_VERDICT, 20)["verdict"] == "accepted")
+
+    until("the card is known", accepted, 30)
+    begun = {"session": 1, "how": "card", "energy_wh": 0, "age_s": 0, "card": card}
+    charger.say(up, protocol.SESSION_BEGIN, **begun)
+    status = {"state": "C2", "offer_a": 6, "lease": 0, "lease_ms": 0, "contactor": 1}
+    status |= {"mode": "managed", "faults": [], "rejected": 0, "uptime_s": 9}
+    charger.say(up, protocol.CHARGER_STATUS, **status)
+
+
 def test_logins_and_roles(tmp_path: Path, mosquitto: str, browser: Browser) -> None:
     site = Running(tmp_path, "[site]\nlimit_a = 30\nopen = true\n")
     charger = Device(site, "Charger-1")
@@ -273,7 +291,10 @@ def test_logins_and_roles(tmp_path: Path, mosquitto: str, browser: Browser) -> N
         meter.announce_counter()
         charger.announce_charger()
         account(site, "chief", "--role", "administrator")
-        ievcc(site, "users", "set", "ana")
+        path = tmp_path / "ievcc.db"
+        with people.change(path) as db:
+            people.put_user(db, User("ana", "Ana"))
+            people.import_csv(db, "user,card\nana,04A1B2C3D4E5F6\n", path)
         account(site, "ana", "--role", "tenant", "--user", "ana")
         with watched(browser, expected=(401,)) as seen:
             page = seen.page
@@ -310,6 +331,18 @@ def test_logins_and_roles(tmp_path: Path, mosquitto: str, browser: Browser) -> N
                 assert status == 403, path
             said = json.loads(page.evaluate("() => fetch('/api/state').then(a => a.text())"))
             assert said["events"] == []
+
+            # Nobody's charging is not his to stop; his own is, from his card on.
+            stop = (
+                "() => import('/assets/ask.js').then(m => m.ask('/api/charging',"
+                " {charger: 'Charger-1', on: false})).then(() => 200, e => e.status)"
+            )
+            assert page.evaluate(stop) == 403
+            expect(page.get_by_role("button", name="Stop: Charger-1")).to_be_hidden()
+            plug_in_with_card(charger, "04a1b2c3d4e5f6")
+            page.get_by_role("button", name="Stop: Charger-1").click()
+            assert charger.hear(protocol.COMMAND, 20)["command"] == "stop"
+            expect(page.locator("#charger-Charger-1")).to_contain_text("yours")
     finally:
         charger.close()
         meter.close()

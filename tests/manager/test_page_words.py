@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from manager.core.reasons import _WORDS as REASONS
+from manager.core.site import POLICIES, SOURCES
 from manager.view import _KNOWN, _ROLES, _STATES
 
 PAGE = resources.files("manager").joinpath("web").joinpath("page")
@@ -85,6 +86,15 @@ def test_no_word_is_kept_that_nobody_says() -> None:
     }
     # Said by a name that is only known while it runs: `figure("limit")`.
     assert unsaid == set()
+
+
+def test_the_settings_offer_every_policy_and_source_there_is() -> None:
+    script = SCRIPTS["view_settings.js"]
+    for name, known in (("policy", POLICIES), ("source", SOURCES)):
+        offered = re.search(rf'\["{name}", (\[[^\]]*\])\]', script)
+        assert offered
+        assert json.loads(offered[1]) == list(known)
+        assert {f"settings.{name}.{one}" for one in known} <= OURS["en"].keys()
 
 
 @pytest.mark.parametrize("language", [name for name in LANGUAGES if name != "en"])

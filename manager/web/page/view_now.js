@@ -179,7 +179,22 @@ class Charger {
       h("div", { class: "top" }, h("h3", {}, id), h("span", { class: "amps" }, this.offer, " ", this.drawn)),
       this.why, h("p", { class: "how" }, this.how, this.gone), this.buttons);
     this.box.style.setProperty("--car", `var(${carColour(i)})`);
+    this.wish = this.wishes();
+    this.box.append(this.wish);
     if (may("operator")) this.box.append(this.controls());
+  }
+
+  wishes() {
+    const energy = h("input", { type: "number", min: "1", max: "500", step: "any", inputmode: "decimal" });
+    const until = h("input", { type: "time" });
+    return h("details", {}, h("summary", {}, t("wish"), h("span", { class: "unseen" }, ` ${this.id}`)), h("form", {
+      class: "inline",
+      onsubmit: (event) => {
+        event.preventDefault();
+        const kwhWanted = energy.value === "" ? null : Number(energy.value);
+        tried(() => ask("/api/wish", { charger: this.id, kwh: kwhWanted, until: until.value || null }));
+      },
+    }, field(t("wish.kwh"), energy), field(t("wish.until"), until), h("button", {}, t("wish.say"))));
   }
 
   button(on) {
@@ -214,6 +229,7 @@ class Charger {
     const mine = may("operator") || (c.user && c.user === me.user);
     const car = "BCD".includes(c.state[0] ?? " ");
     this.buttons.hidden = !mine || !c.online || !car;
+    this.wish.hidden = this.buttons.hidden;
     if (!this.limit) return;
     this.limit.update(c.by_hand_a);
     if (document.activeElement !== this.priority) this.priority.value = String(c.priority);

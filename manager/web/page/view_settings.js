@@ -8,7 +8,7 @@ import { t } from "/assets/words.js";
 // name, kind, least, most, step; what is left empty is taken out of the file, so its usual value holds
 const SITE = [
   ["limit_a", "numbers"],
-  ["policy", ["fair", "equal", "first", "deadline"]],
+  ["policy", ["fair", "equal", "first", "deadline", "cheapest", "green"]],
   ["source", ["grid", "solar_first", "solar_only"]],
   ["worst_house_a", "number", 0, 6300, 1],
   ["margin_a", "margin"],
