@@ -55,7 +55,7 @@ class Pretend:
         """How often the board has started anew; soft resets, of which mpremote makes one before
         nearly every command, are none."""
         resets = json.loads(self._bench(b'{"get": true}\n'))["resets"]
-        return sum(resets.values()) - resets.get("soft", 0)
+        return int(sum(resets.values()) - resets.get("soft", 0))
 
     @contextlib.contextmanager
     def restarting(self) -> Iterator[None]:
