@@ -12,6 +12,7 @@ PURE = (
     "test_lease.py",
     "test_interlocks.py",
     "test_evse.py",
+    "test_recorded_night.py",
     "test_sessions.py",
     "test_access.py",
     "test_pn532.py",
