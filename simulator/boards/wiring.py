@@ -146,16 +146,18 @@ def wait_until(board_us):
         if left <= 0:
             look()
             return
+        # Taken and given back with the turn: without it two threads change the list at once.
+        poller = None if left < 1000 or _channel is None else _poller()
         give_turn()
-        if left < 1000 or _channel is None:
+        if poller is None:
             host.sleep_us(min(left, 1000) if _channel is not None else left)
         else:
-            poller = _poller()
             # In slices: a garbage collection in another thread interrupts poll(), which would
             # begin anew.
             poller.poll(min(left // 1000, 5 if threaded else 1000))
-            _pollers.append(poller)
         take_turn()
+        if poller is not None:
+            _pollers.append(poller)
         look()
 
 

@@ -37,8 +37,9 @@ pytestmark = [pytest.mark.board, pytest.mark.broker, pytest.mark.alone]
 STUCK = ("", "wifi", "dns", "connect", "tls", "send", "receive")
 WELL = dict.fromkeys(STUCK[1:], 0)
 TRIALS = 8  # each: seven times eight is more than fifty
-FAST = 20  # between trials
+FAST = 12  # between trials
 FAST_NETWORK = 5  # between trials in which others take part, who live in the world's time
+LATCHING = {"residual_self_test", "residual_current", "welded_contactor", "contactor_missing"}
 OPEN_MS = 100
 RESIDUAL_MS = 20
 CUT_MS = 50
@@ -109,9 +110,28 @@ def surroundings(
         yield bench, manager, relay, {**SETTINGS, **settings}
 
 
+def latched(got: dict[str, Any]) -> bool:
+    return bool(LATCHING & set(got["faults"]))
+
+
+def charging(bench: Bench) -> None:
+    """Plug in and have power; begun anew where a fast clock on a busy computer made a self-test fail."""
+    for _ in range(5):
+        bench.put(ev="B")
+        bench.wait(lambda got: got["state"] == "B2" or latched(got), 60)
+        bench.put(ev="C")
+        bench.wait(lambda got: got["mains_out"] or latched(got), 60)
+        if bench.line["contactor"]:
+            return
+        bench.pace(1)
+        bench.restart(("latches", "latches.bak"), ev="A")
+        bench.pace(FAST)
+    pytest.fail("it does not charge: " + bench.log()[-2000:])
+
+
 def leaves_c(bench: Bench, k: int) -> int:
     """The car leaves C: ms from the pilot's pin to the contactor's."""
-    bench.charge()
+    charging(bench)
     bench.pace(1)
     time.sleep(0.003 * (k % 11))
     at = len(bench.lines)
@@ -125,7 +145,7 @@ def leaves_c(bench: Bench, k: int) -> int:
 def residual(bench: Bench, k: int) -> int:
     """A residual current: ms from the monitor's pin to the contactor's. It latches: what the next
     trial needs is a fresh flash, as after service."""
-    bench.charge()
+    charging(bench)
     bench.pace(1)
     time.sleep(0.003 * (k % 11))
     at = len(bench.lines)
