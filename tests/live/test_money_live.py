@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,19 @@ import pytest
 from manager import store
 from manager.process import Child
 from tests.live.garage import Garage
-from tests.live.running import until
+from tests.live.running import LateError
+from tests.live.running import until as until_late
 
-pytestmark = [pytest.mark.board, pytest.mark.broker, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.board, pytest.mark.broker, pytest.mark.timeout(400)]
 
 ANA, STRANGER = "04A1B2C3D4E5F6", "04AABBCCDDEEFF"
 NAME = "Charger-1"
 PER_KWH, PER_SESSION, VAT = Decimal("31.415926"), Decimal("0.25"), Decimal("0.23")
+
+
+def until(what: str, ask: Callable[[], Any], within_s: float = 60.0) -> Any:
+    """A computer that is busy takes its time."""
+    return until_late(what, ask, within_s)
 
 
 class CardGarage(Garage):
@@ -47,9 +54,14 @@ class CardGarage(Garage):
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
 
-    def tap(self, card: str) -> None:
-        cable = self.cables[NAME]
-        cable.put(card=card)
+    def tap(self, card: str, what: str, ask: Callable[[], Any]) -> Any:
+        """Hold a card to the reader until this is so; again, if a busy reader missed it."""
+        for _ in range(3):
+            self.cables[NAME].put(card=card)
+            with contextlib.suppress(LateError):
+                return until(what, ask, 25)
+            self.lift()
+        raise LateError(f"{what}; {self.events()}")
 
     def lift(self) -> None:
         """Long enough for the reader to see that nothing lies there, and that it is a new tap."""
@@ -103,28 +115,26 @@ def test_from_the_tap_to_the_bill(garage: CardGarage) -> None:
     garage.post("/api/users", {"id": "ana", "name": "Ana", "max_a": 10})
     garage.post("/api/cards", {"user": "ana", "number": ANA})
     kept = garage.folder / f"{NAME}.flash" / "cards"
-    until("the list for when the manager is away has arrived", kept.exists, 20)
+    until("the list for when the manager is away has arrived", kept.exists)
 
     # Plugged in, and nothing without a card; a stranger's is not taken.
     garage.plug(NAME, "C")
-    garage.tap(STRANGER)
-    until("the stranger is refused", lambda: "was not accepted" in garage.events(), 15)
+    refused = "was not accepted"
+    garage.tap(STRANGER, "the stranger is refused", lambda: refused in garage.events())
     assert not garage.cables[NAME].seen["contactor"]
     assert STRANGER.lower() not in garage.events(), "a card's number is shown nowhere"
     garage.lift()
 
     # Hers is, at her limit and for her reason.
-    garage.tap(ANA)
-    until("the car charges", lambda: garage.offers() == (10,), 20)
+    garage.tap(ANA, "the car charges", lambda: garage.offers() == (10,))
     until("it is said why", lambda: "user's rights" in garage.charger(NAME)["reason"]["words"])
     (running,) = until("the session is listed", garage.sessions)
     assert (running["user"], running["allowed_by"], running["end_s"]) == ("ana", "card", None)
     garage.lift()
-    until("some energy is taken", lambda: garage.sessions()[0]["energy_wh"] >= 3, 30)
-    garage.tap(ANA)
-    until("her tap ends it", lambda: garage.sessions()[0]["end_s"] is not None, 20)
+    until("some energy is taken", lambda: garage.sessions()[0]["energy_wh"] >= 3)
+    garage.tap(ANA, "her tap ends it", lambda: garage.sessions()[0]["end_s"] is not None)
     waiting = garage.folder / f"{NAME}.flash" / "sessions"
-    until("the charger was told that it is on disk", lambda: not list(waiting.iterdir()), 15)
+    until("the charger was told that it is on disk", lambda: not list(waiting.iterdir()))
     garage.plug(NAME, "A")
     garage.lift()
 
@@ -146,18 +156,17 @@ def test_from_the_tap_to_the_bill(garage: CardGarage) -> None:
     # The manager dies; the charger's list knows her. Started anew it hears of it, once.
     garage.manager.kill()
     garage.plug(NAME, "C")
-    garage.tap(ANA)
-    until("the car charges at the failsafe", lambda: garage.offers() == (8,), 40)
+    garage.tap(ANA, "the car charges at the failsafe", lambda: garage.offers() == (8,))
     garage.lift()
     garage.start_manager()
-    until("the session is told of", lambda: len(garage.sessions()) == 2, 30)
-    until("some energy", lambda: garage.sessions()[1]["energy_wh"] >= 2, 30)
+    until("the session is told of", lambda: len(garage.sessions()) == 2)
+    until("some energy", lambda: garage.sessions()[1]["energy_wh"] >= 2)
     garage.plug(NAME, "A")
     second = until(
         "it has ended", lambda: garage.sessions()[1]["end_s"] and garage.sessions()[1], 20
     )
     assert (second["user"], second["allowed_by"]) == ("ana", "list")
-    until("the charger was told", lambda: not list(waiting.iterdir()), 15)
+    until("the charger was told", lambda: not list(waiting.iterdir()))
     garage.post("/api/bills", {"month": month, "early": True})
     newest = garage.ask("/api/bills")["bills"][0]
     assert newest["number"] == f"{month[:4]}-000002"
