@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from firmware.charger.card_list import hashed
+from manager.people import DAYS
 from shared import protocol
 from tests.live.running import Device, Running
 from tests.live.running import until as until_late
@@ -179,6 +181,12 @@ def test_rights_hold_and_change_while_a_session_lasts(running: Running) -> None:
         until("nothing", lambda: "limited to 0 A by its user's rights" in reason(c.name))
         assert c.tap(RUI)["verdict"] == "busy"
         change(running, "ana", active=True, max_a=16)
+        until("served", lambda: "limited to 16 A" in reason(c.name))
+        another_day = DAYS[(time.localtime().tm_wday + 3) % 7]
+        change(running, "ana", windows=f"{another_day} 00:00-24:00")
+        until("not today", lambda: "limited to 0 A by its user's rights" in reason(c.name))
+        assert any("not at this hour" in e["words"] for e in running.state()["events"])
+        change(running, "ana", windows="")
         until("hers again", lambda: "limited to 16 A" in reason(c.name))
         c.end(1, 0, ANA)
         c.hear(protocol.SESSION_ACK)

@@ -256,6 +256,28 @@ def test_each_kind_of_price_stands_on_the_bill(site: Site) -> None:
     assert bill.total == 15_200 + 3500
 
 
+def test_the_hour_that_comes_twice_is_billed_twice_at_its_price(site: Site) -> None:
+    # In Lisbon the clock goes from 02:00 back to 01:00 on 2026-10-25, at 01:00 UTC.
+    night = Tariff(
+        "night",
+        (Rate(1_000_000, from_min=60, to_min=120), Rate(100_000)),
+        timezone="Europe/Lisbon",
+    )
+    with beside.change(site.path) as db:
+        put_tariffs(db, [night])
+    s, midnight = site.sessions, 1_792_882_800_000  # 2026-10-25 00:00 in Lisbon
+    site.commit(s.begun("C", begin(1, 0), midnight))
+    for minute in range(1, 301):  # until 04:00 by the clock: five hours
+        site.commit(s.load("C", load(1, minute * 100), midnight + minute * MIN, "charging", 0))
+    site.commit(s.ended("C", end(1, 30_000, 18_000), midnight + 300 * MIN))
+    with beside.change(site.path) as db:
+        (bill,) = billing.make(db, "2026-10", "Europe/Lisbon", NOV)
+    assert [(x.quantity, x.price) for x in bill.items[0].lines] == [
+        (18_000, 100_000),
+        (12_000, 1_000_000),
+    ]
+
+
 # The law: whatever happens on the way, the books are the meters.
 
 
