@@ -118,11 +118,18 @@ def status(
     if not watch:
         console.print(_picture(ask(f"{manager}/api/state")))
         return
+    shown: RenderableType = _picture(
+        ask(f"{manager}/api/state")
+    )  # nobody there at the start is a refusal
     try:
         with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
             while True:
-                live.update(_picture(ask(f"{manager}/api/state")), refresh=True)
+                live.update(shown, refresh=True)
                 time.sleep(1)
+                try:
+                    shown = _picture(ask(f"{manager}/api/state"))
+                except Refusal as e:  # it may come back
+                    shown = f"ievcc: {e}"
     except KeyboardInterrupt:
         pass
 

@@ -324,11 +324,11 @@ def test_logins_and_roles(tmp_path: Path, mosquitto: str, browser: Browser) -> N
             expect(page.locator("#charger-Charger-1")).to_be_visible()
             assert page.get_by_text("Limit and priority").count() == 0
             # What is not shown is not given either.
-            for path in ("settings", "devices", "events", "history?from_ms=0&to_ms=1000"):
+            for asked in ("settings", "devices", "events", "history?from_ms=0&to_ms=1000"):
                 status = page.evaluate(
-                    "path => fetch(path).then(answer => answer.status)", f"/api/{path}"
+                    "path => fetch(path).then(answer => answer.status)", f"/api/{asked}"
                 )
-                assert status == 403, path
+                assert status == 403, asked
             said = json.loads(page.evaluate("() => fetch('/api/state').then(a => a.text())"))
             assert said["events"] == []
 

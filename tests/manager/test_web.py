@@ -5,6 +5,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
+import pty
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +21,7 @@ from typing import Any
 import pytest
 
 from manager.web import app as web
-from tests.live.running import Device, Running
+from tests.live.running import Device, Running, until
 
 pytestmark = pytest.mark.broker
 
@@ -158,6 +162,33 @@ class TestCommandLine:
         status, out, _ = self.ievcc("status", "--json", "--url", running.url)
         assert status == 0
         assert json.loads(out)["chargers"][0]["id"] == "Charger-1"
+
+    def test_status_goes_on_being_shown_on_a_terminal(self, running: Running) -> None:
+        near, far = pty.openpty()
+        command = [sys.executable, "-m", "manager", "status", "--watch", "--url", running.url]
+        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
+        with subprocess.Popen(
+            command, stdin=far, stdout=far, stderr=far, env=environment, start_new_session=True
+        ) as watching:
+            os.close(far)
+            said = ""
+
+            def shows(what: str) -> bool:
+                nonlocal said
+                while select.select([near], [], [], 0)[0]:
+                    said += os.read(near, 65_536).decode(errors="replace")
+                assert watching.poll() is None, said
+                return what in said
+
+            until("the site is shown", lambda: shows("Charger-1"), 30)
+            assert "\x1b[?1049h" in said  # on a screen of its own
+            post(running, "/api/limit", b'{"limit_a":17}', "application/json")
+            until("the new limit is shown", lambda: shows("17.0"), 30)
+            post(running, "/api/limit", b'{"limit_a":null}', "application/json")
+            watching.send_signal(signal.SIGINT)
+            until("it ends", lambda: watching.poll() is not None, 30)
+            assert watching.returncode == 0
+        os.close(near)
 
     @pytest.mark.parametrize(
         ("words", "status", "says"),
