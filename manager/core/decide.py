@@ -102,10 +102,10 @@ def _done(work: Work) -> tuple[Site, list[Command]]:
 
 
 def _begins(work: Work) -> bool:
-    """Whether a manager has only just started and has yet to hear its meters.
+    """Whether a manager has only just started and has yet to hear its meters and charging cars.
 
     Until then it says nothing: leases of a moment ago go on, and a car is not stopped for the time
-    it takes a meter to speak.
+    it takes a meter to speak. What a car of which nothing was heard draws would pass for the house's.
     """
     if work.now - work.site.started_ms >= START_MS:
         return False
@@ -113,6 +113,10 @@ def _begins(work: Work) -> bool:
     return any(
         m.role != "solar" and (m.feeder not in houses or houses[m.feeder].read_ms < 0)
         for m in work.meters.values()
+    ) or any(
+        c.heard_ms < work.site.started_ms or (c.meter and not c.readings)
+        for c in work.chargers.values()
+        if leases.worst_a(c, work.now) > 0
     )
 
 
