@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -21,6 +22,7 @@ Url = Annotated[
     str, typer.Option(envvar="IEVCC_URL", help="the running manager, if not as the site file says")
 ]
 _tokens: dict[str, str] = {}  # where a manager of this computer answers -> what opens it
+_contexts: dict[str, ssl.SSLContext] = {}  # and how it proves that it is it
 AsJson = Annotated[bool, typer.Option("--json", help="as JSON")]
 
 
@@ -40,7 +42,15 @@ def address(config: Path, url: str) -> str:
         raise Refusal(f"{config}: {e}") from e
     web = site.web
     host = "127.0.0.1" if web.host in ("0.0.0.0", "") else web.host  # noqa: S104
-    found = f"http://{host}:{web.port}"
+    found = f"{'https' if web.certificate else 'http'}://{host}:{web.port}"
+    if web.certificate:
+        # This very certificate and no other: whose name is on it does not matter then.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        with contextlib.suppress(OSError):
+            context.load_verify_locations(config.resolve().parent / web.certificate)
+        _contexts[found] = context
     # Who may read what lies beside the store may do anything here.
     with contextlib.suppress(OSError):
         store = config.resolve().parent / site.store
@@ -51,6 +61,7 @@ def address(config: Path, url: str) -> str:
 def ask(url: str, body: dict[str, Any] | None = None) -> Any:
     """The running manager's answer; Refusal with its own words, or that it does not answer."""
     request = urllib.request.Request(url)  # noqa: S310 - the address is the user's own
+    context = next((c for m, c in _contexts.items() if url.startswith(f"{m}/")), None)
     for manager, token in _tokens.items():
         if url.startswith(f"{manager}/"):
             request.add_header("Authorization", f"Bearer {token}")
@@ -58,7 +69,7 @@ def ask(url: str, body: dict[str, Any] | None = None) -> Any:
         request.data = json.dumps(body).encode()
         request.add_header("Content-Type", "application/json")
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=5, context=context) as answer:  # noqa: S310
             return json.load(answer)
     except urllib.error.HTTPError as e:
         try:

@@ -43,8 +43,8 @@ MAGIC = b"IEVCC backup 1\n"
 _PIECE = 1 << 20
 _SCRYPT = {"length": 32, "n": 1 << 16, "r": 8, "p": 1}  # 64 MiB, as the passwords' argon2
 _PARTS = (
-    "site.toml", "hosts.json", "manager.crt", "manager.key", "authority", "broker", "devices",
-    "systemd",
+    "site.toml", "hosts.json", "manager.crt", "manager.key", "web.crt", "web.key", "authority",
+    "broker", "devices", "systemd",
 )  # fmt: skip
 _NOT = (".log", ".pid")  # what a broker started here leaves beside its lists
 STORE, STORE_KEY, MANIFEST = "store.db", "store.key", "manifest.json"

@@ -149,6 +149,7 @@ def _certificates(site: Site) -> Iterator[Finding]:
         ("authority", f.ca, f.ca_key, "every board needs a new one: `ievcc init` elsewhere"),
         ("broker's certificate", f.broker / "broker.crt", f.broker / "broker.key", renew),
         ("manager's certificate", f.path / "manager.crt", f.path / "manager.key", renew),
+        ("page's certificate", f.path / "web.crt", f.path / "web.key", renew),
     ]
     for what, certificate, key, mend in pairs:
         yield _pair(what, certificate, key, ca, mend)
@@ -215,7 +216,12 @@ def _files(site: Site) -> Iterator[Finding]:
         f.broker / "passwords",
         f.path / "manager.key",
     ]
-    secret += [site.store, site.store.with_suffix(".token"), key_file(site.store)]
+    secret += [
+        f.path / "web.key",
+        site.store,
+        site.store.with_suffix(".token"),
+        key_file(site.store),
+    ]
     if f.devices.is_dir():
         secret += [p for p in f.devices.rglob("*") if p.name in ("config.json", "key.der")]
     there = [p for p in secret if p.exists()]
@@ -519,8 +525,13 @@ def _page(site: Site) -> Iterator[Finding]:
             "page", f"on {host}, and nobody has an account",
             "ievcc accounts add NAME --role administrator",
         )  # fmt: skip
+    elif site.file.web.certificate is None:
+        yield warn(
+            "page", f"on {host}, {accounts} accounts, whose passwords can be read on the way",
+            'in [web]: certificate = "web.crt" and key = "web.key", or a proxy with TLS before it',
+        )  # fmt: skip
     else:
-        yield ok("page", f"on {host}, {accounts} accounts")
+        yield ok("page", f"on {host} over HTTPS, {accounts} accounts")
 
 
 def _manager(site: Site) -> Iterator[Finding]:

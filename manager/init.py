@@ -24,9 +24,11 @@ from manager import access, authority, unit
 from manager.enrol import SECRET, SHOWN, Folder, enrol, replace, write_new
 from manager.refusal import Refusal
 from manager.site_file import SiteFileError, parse
+from manager.web.guard import is_loopback
 from shared.protocol import is_device_name
 
 BROKER_FILES = Path("/etc/mosquitto/ievcc")
+WEB_FILES = 'certificate = "web.crt"\nkey = "web.key"\n'
 RENEW_DAYS = 90  # a certificate that ends within them is made anew by `ievcc init --renew`
 
 
@@ -50,7 +52,8 @@ class Wanted:
 
 
 def site_file(wanted: Wanted) -> str:
-    """The site file to begin with."""
+    """The site file to begin with. A page that others see is HTTPS: they log in with passwords."""
+    https = "" if is_loopback(wanted.web_host) else WEB_FILES
     zone = f'timezone = "{wanted.timezone}"\n' if wanted.timezone else ""
     return f"""\
 # Made by `ievcc init`; docs/manager.md says what else can stand here.
@@ -70,7 +73,7 @@ key = "manager.key"
 [web]
 host = "{wanted.web_host}"
 port = {wanted.web_port}
-
+{https}
 [store]
 path = "ievcc.db"
 """
@@ -88,6 +91,7 @@ def lay_out(folder: Folder, wanted: Wanted) -> list[str]:
         _authority(folder, wanted, now, made)
         _broker(folder, wanted, now, made)
         _manager(folder, wanted, now, made)
+        _page(folder, wanted, now, made)
         _new(folder.path / "hosts.json", json.dumps(wanted.hosts) + "\n", made)
         u = folder.units
         _new(u / "ievcc.service", unit.service(wanted.program, folder.path, wanted.user), made)
@@ -146,6 +150,13 @@ def _manager(folder: Folder, wanted: Wanted, now: datetime, made: list[str]) -> 
     _new(folder.site_file, site_file(wanted), made, SECRET)
 
 
+def _page(folder: Folder, wanted: Wanted, now: datetime, made: list[str]) -> None:
+    certificate, key = folder.path / "web.crt", folder.path / "web.key"
+    if not (certificate.exists() and key.exists()):
+        issued = authority.issue(folder.authority(), "page", now, names_of(wanted.hosts))
+        _pair(certificate, key, issued, made)
+
+
 def names_of(hosts: Sequence[str]) -> tuple[str, ...]:
     """The broker's certificate is for these, and for the manager beside it."""
     return tuple(dict.fromkeys((*hosts, "localhost", "127.0.0.1")))
@@ -158,9 +169,10 @@ def renew(folder: Folder, hosts: Sequence[str]) -> list[str]:
     for certificate, name in (
         (folder.broker / "broker.crt", "broker"),
         (folder.path / "manager.crt", access.MANAGER),
+        (folder.path / "web.crt", "page"),
     ):
         if authority.expires(certificate.read_bytes()) - now < timedelta(days=RENEW_DAYS):
-            of = names_of(hosts) if name == "broker" else ()
+            of = () if name == access.MANAGER else names_of(hosts)
             issued = authority.issue(folder.authority(), name, now, of)
             _pair(certificate, certificate.with_suffix(".key"), issued, made)
     return made

@@ -107,8 +107,11 @@ def serve(path: Path, *, verbose: bool) -> None:
                 cloud.start()
         shown, number = sock.getsockname()[:2]
         print(f"{file.site.settings.name}: {name} at {host}:{port}", flush=True)
-        print(f"page: http://{shown}:{number}/", flush=True)
-        asyncio.run(_until_told(manager, sock))
+        tls = None
+        if file.web.certificate and file.web.private_key:
+            tls = here / file.web.certificate, here / file.web.private_key
+        print(f"page: {'https' if tls else 'http'}://{shown}:{number}/", flush=True)
+        asyncio.run(_until_told(manager, sock, tls))
     finally:
         if manager is not None and manager.decisions is not None:
             manager.decisions.close()
@@ -174,13 +177,15 @@ def kept_site(store: Store, fresh: Site, now_ms: int) -> Site:
         raise StoreError(f"{store.path}: {e}; move it away to start anew") from e
 
 
-async def _until_told(manager: Manager, sock: socket.socket) -> None:
+async def _until_told(
+    manager: Manager, sock: socket.socket, tls: tuple[Path, Path] | None
+) -> None:
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
     deciding = asyncio.create_task(manager.run())
-    page = asyncio.create_task(web.serve(manager, sock, ending))  # ends when told
+    page = asyncio.create_task(web.serve(manager, sock, ending, tls))  # ends when told
     await asyncio.wait((deciding, page), return_when=asyncio.FIRST_COMPLETED)
     ending.set()
     deciding.cancel()

@@ -11,7 +11,7 @@
     timezone = "Europe/Lisbon"
 
     [broker]                      # host, port, username, password; for TLS ca, certificate, key
-    [web]                         # host, port
+    [web]                         # host, port; for HTTPS certificate, key
     [breaker]                     # what sits on the main cable: kind mcb (curve, rated_a, ...), icp, linky, bands
     [store]                       # path; decisions: a folder to record every decision in
 
@@ -117,10 +117,12 @@ class Broker:
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """Where the page is served."""
+    """Where the page is served; with a certificate and its key, beside the site file, over HTTPS."""
 
     host: str = "localhost"
     port: int = 8080
+    certificate: Path | None = None
+    private_key: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +305,13 @@ def parse(text: str) -> SiteFile:
         raise t.error("ca", "is missing: whom the broker has to prove itself to")
     t.done()
     t = top.table("web")
-    web = Web(t.word("host", "localhost"), t.whole("port", 8080, 0, 65535))
+    web = Web(
+        t.word("host", "localhost"),
+        t.whole("port", 8080, 0, 65535),
+        *(Path(p) if (p := t.word(key, "")) else None for key in ("certificate", "key")),
+    )
+    if (web.certificate is None) != (web.private_key is None):
+        raise t.error("certificate", "and key go together")
     t.done()
     t = top.table("store")
     store = Path(t.word("path", "ievcc.db"))

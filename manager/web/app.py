@@ -133,8 +133,16 @@ def listen(host: str, port: int) -> socket.socket:
         ) from e
 
 
-async def serve(manager: Manager, sock: socket.socket, ending: asyncio.Event) -> None:
-    """Serve the page on this socket until `ending` is set, and let its streams end."""
+async def serve(
+    manager: Manager,
+    sock: socket.socket,
+    ending: asyncio.Event,
+    tls: tuple[Path, Path] | None = None,
+) -> None:
+    """Serve the page on this socket until `ending` is set, and let its streams end.
+
+    `tls`: a certificate and its key. WebError if they cannot be used.
+    """
     config = uvicorn.Config(
         app(manager, ending, sock.getsockname()[0]),
         log_level="warning",
@@ -142,7 +150,13 @@ async def serve(manager: Manager, sock: socket.socket, ending: asyncio.Event) ->
         lifespan="off",
         timeout_graceful_shutdown=1,
         server_header=False,
+        ssl_certfile=tls[0] if tls else None,
+        ssl_keyfile=tls[1] if tls else None,
     )
+    try:
+        config.load()
+    except OSError as e:  # an SSLError is one
+        raise WebError(f"the page's certificate cannot be used ({e}): see `ievcc doctor`") from e
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[sock]))
     waiting = asyncio.create_task(ending.wait())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import urllib.request
@@ -36,7 +37,9 @@ def site(tmp_path_factory: pytest.TempPathFactory, mosquitto: str) -> Iterator[I
 
 def files(folder: Path) -> dict[str, bytes]:
     """What init made."""
-    made = [folder / n for n in ("site.toml", "manager.crt", "manager.key", "hosts.json")]
+    made = [
+        folder / n for n in ("site.toml", "manager.crt", "manager.key", "web.key", "hosts.json")
+    ]
     for inner in ("authority", "broker", "devices", "systemd"):
         made += [p for p in (folder / inner).rglob("*") if p.is_file()]
     return {str(p): p.read_bytes() for p in made}
@@ -132,6 +135,40 @@ def test_the_doctor_finds_a_broker_that_lets_anybody_in(site: Installed) -> None
     finally:
         child.end()
         other.unlink()
+
+
+def test_the_page_over_https_and_commands_that_know_whom_they_ask(
+    site: Installed, tmp_path: Path
+) -> None:
+    port = broker.free_port()
+    text = '[site]\nlimit_a = 30\n[broker]\nport = 0\n[web]\nhost = "127.0.0.1"\n'
+    text += f'port = {port}\ncertificate = "web.crt"\nkey = "web.key"\n'
+    config = tmp_path / "site.toml"
+    config.write_text(text)
+    for name in ("web.crt", "web.key"):
+        (tmp_path / name).write_bytes((site.folder / name).read_bytes())
+    command = [sys.executable, "-m", "manager", "run", "--config", str(config)]
+    child = Child("manager", command, tmp_path / "log")
+    try:
+        until("it says where", lambda: f"https://127.0.0.1:{port}" in child.tail(), 30)
+        until("it serves", lambda: not broker.is_free(port), 30)
+        ievcc("accounts", "add", "Ana", "--role", "operator", "--stdin", "--config", str(config),
+              stdin="correct horse battery\n")  # fmt: skip
+        assert json.loads(ievcc("status", "--json", "--config", str(config)))["name"] == "home"
+        context = ssl.create_default_context(cafile=site.folder / "authority/ca.crt")
+        request = urllib.request.Request(
+            f"https://localhost:{port}/api/login",
+            b'{"name":"Ana","password":"correct horse battery"}',
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+            assert "; secure" in answer.headers["Set-Cookie"].lower()
+        # Whoever answers there with another certificate is told nothing, least of all the token.
+        (tmp_path / "web.crt").write_bytes((site.folder / "manager.crt").read_bytes())
+        with pytest.raises(AssertionError, match="no manager answers"):
+            ievcc("status", "--json", "--config", str(config))
+    finally:
+        child.end()
 
 
 def test_init_again_leaves_everything_as_it_is(site: Installed) -> None:
