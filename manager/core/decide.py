@@ -122,6 +122,8 @@ def _begins(work: Work) -> bool:
 
 def _led(work: Work, room: Mapping[Key, int]) -> None:
     large = len(work.chargers) > LARGE
+    if work.now - work.site.shared_ms >= FAR_MS:
+        work.must_share = True  # a charger without a share yet is not one whose share is nothing
     only = work.only
     among = list(work.chargers.values())
     if only is not None:
