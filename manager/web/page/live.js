@@ -14,6 +14,18 @@ export function listen(listener) {
   return () => heard.delete(listener);
 }
 
+/** When there is a state, or it has been waited for long enough. */
+export function known() {
+  if (state) return Promise.resolve();
+  return new Promise((resolve) => {
+    const over = listen(() => {
+      over();
+      resolve();
+    });
+    setTimeout(resolve, 3000);
+  });
+}
+
 /** Begin to listen; the last hour comes when it comes. */
 export function start() {
   points = [];

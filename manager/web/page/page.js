@@ -66,6 +66,7 @@ async function show(focus) {
     else link.removeAttribute("aria-current");
   }
   const view = await import(`/assets/view_${name}.js`);
+  if (name !== "now" && me.role) await live.known(); // lists of devices, the site's time zone
   if (turn !== shown) return;
   end?.();
   end = null;
