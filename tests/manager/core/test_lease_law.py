@@ -83,7 +83,7 @@ def test_no_schedule_breaks_the_law_in_a_million() -> None:
 def test_the_worlds_are_not_idle() -> None:
     """Leases are given, raised and cut in them: a law nobody uses is easily kept."""
     raises = cuts = 0
-    for seed in range(60):
+    for seed in range(90):
         world = World(seed)
         world.run()
         pilots = [line for line in world.lines if "pilot" in line]
