@@ -2,11 +2,13 @@
 makes one), prints JSON.
 
     python bench/acn_sim.py house --allocate "python -m manager allocate" [--days 14]
+    python bench/acn_sim.py unseen --allocate ...
     python bench/acn_sim.py site  --allocate ...
     python bench/acn_sim.py speed
 
 house: 30 A shared by a house and five chargers; the house's current is known one minute late, so the
     limit every contestant is given is 30 A less what the house drew a minute ago.
+unseen: the same with days and users on which nothing was tuned.
 site: 54 chargers between the lines of the Caltech garage under one small transformer.
 speed: one decision for those 54.
 """
@@ -253,6 +255,50 @@ def clairvoyant(house, sessions):
     return {"energy": 100 * -got.fun / asked, "minutes": 0, "ah": 0.0, "starts": -1}
 
 
+def six_weeks(users: list[str], start: dt.datetime, days: int):
+    """As `stays`, of these users out of the six weeks of all garages."""
+    path = HERE.parent / "simulator" / "data" / "garages_trondheim_2019-11-11_6_weeks.csv.gz"
+    out = []
+    with gzip.open(path, "rt") as file:
+        for row in csv.DictReader(line for line in file if not line.startswith("#")):
+            first, last = (
+                int((dt.datetime.fromisoformat(row[key]) - start).total_seconds() // 60)
+                for key in ("arrives", "leaves")
+            )
+            if row["user"] in users and 0 <= first < last < days * 1440:
+                out.append((row["session"], row["user"], first, last, float(row["kwh"])))
+    return out
+
+
+# Name, users, first day of theirs, first day of the house's recording. What `deadline` goes by was
+# chosen on five users of garage Bl2 from 2019-12-15 and on days 0 to 13 of the house.
+BL2 = ["Bl2-1", "Bl2-2", "Bl2-3", "Bl2-4", "Bl2-5", "Bl2-6", "Bl2-7"]
+UNSEEN = (
+    ("other house days, same garage earlier", BL2, dt.datetime(2019, 11, 28), 11),
+    ("other house days, other users", ["UT7-1", "UT7-2", "UT7-3", "UT7-4", "UT7-5"], dt.datetime(2019, 11, 28), 11),
+    ("other users", ["MS1-1", "MS1-2", "AdO1-1", "AdO1-2", "NR1-1"], dt.datetime(2019, 11, 17), 0),
+)  # fmt: skip
+
+
+def race_unseen(command: str, days: int) -> list[dict]:
+    recorded = house_a(25 * 1440)
+    out = []
+    for name, users, start, house_day in UNSEEN:
+        house = recorded[house_day * 1440 :]
+        sessions = six_weeks(users, start, days)
+        for margin in (0, 1, 2, 3):
+            late = Late(sorted_by(earliest_deadline_first), house, margin)
+            figures = run_house(late, house, sessions)
+            out.append({"name": f"{name}: EDF less {margin} A", **figures})
+        for margin in (0, 1):
+            asked = Asked(command, "deadline", house, margin)
+            figures = run_house(asked, house, sessions)
+            asked.close()
+            out.append({"name": f"{name}: ours: deadline less {margin} A", **figures})
+        out.append({"name": f"{name}: clairvoyant", **clairvoyant(house, sessions)})
+    return out
+
+
 def race_house(command: str, days: int) -> list[dict]:
     house = house_a(25 * 1440)
     sessions = [
@@ -418,12 +464,14 @@ def speed(repeats: int = 20) -> list[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["house", "site", "speed"])
+    parser.add_argument("what", choices=["house", "unseen", "site", "speed"])
     parser.add_argument("--allocate", default="")
     parser.add_argument("--days", type=int, default=14)
     asked = parser.parse_args()
     if asked.what == "house":
         print(json.dumps(race_house(asked.allocate, asked.days)))
+    elif asked.what == "unseen":
+        print(json.dumps(race_unseen(asked.allocate, asked.days)))
     elif asked.what == "site":
         print(json.dumps(race_site(asked.allocate, days=min(asked.days, 3))))
     else:

@@ -89,6 +89,10 @@ def measure(small: bool) -> list[Row]:
         rows.append(
             Row(f"house: {one['name']}", round(one["energy"], 2), None, "% of energy", note)
         )
+    for one in [] if small else _run("unseen", 14):
+        starts = f", {one['starts']} starts" if one["starts"] >= 0 else ""
+        note = f"{one['minutes']} min and {one['ah']:.1f} Ah above 30 A by cars{starts}"
+        rows.append(Row(one["name"], round(one["energy"], 2), None, "% of energy", note))
     for one in _run("site", 1):
         note = f"{one['forbidden']} forbidden decisions"
         rows.append(
