@@ -70,7 +70,7 @@ def test_boards_with_what_init_made_get_a_lease_over_tls(site: Installed, tmp_pa
             devices = {d["id"]: d for d in site.get("/api/devices")["devices"]}
             assert devices["Charger-1"]["signed"]
             assert devices["Counter-1"]["signed"]
-            assert site.state()["refused"] == {}
+            assert set(site.state()["refused"]) <= {"replay"}  # QoS 1: twice is once
         finally:
             for child in boards:
                 child.end()
