@@ -456,3 +456,37 @@ def test_not_with_a_wrong_password(tmp_path: Path) -> None:
                 assert upward.points[NAME].refused["connection"]
 
     run(test)
+
+
+def test_one_point_with_a_connector_each(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with Peer("central", {"IEVCC-home": SECRET}) as peer:
+            port = await peered(peer)
+            async with building(tmp_path, site_text("Elsewhere")) as here:
+                url, both = f"ws://127.0.0.1:{port}/ocpp", ("Charger-1", "Charger-2")
+                up = Up(url, "IEVCC-home", each=False, password=SECRET, chargers=both)
+                upward = Upward(here.manager, up, tmp_path)
+                boards = [Board(here, name) for name in both]
+                for board in boards:
+                    board.announce()
+                    here.beside(board.live())
+                here.beside(upward.run())
+
+                def told() -> set[int]:
+                    return {p["connectorId"] for p in peer.calls("StatusNotification")}
+
+                await until("both are connectors", lambda: told() == {1, 2})
+                for board in boards:
+                    board.begin(1)
+                await until(
+                    "they share what the site gives", lambda: [b.limit for b in boards] == [14, 14]
+                )
+                what = profile("1.6", 1, "max", 20)
+                answer = await peer.ask(to="IEVCC-home", method="SetChargingProfile", params=what)
+                assert answer["status"] == "Accepted"
+                await until(
+                    "and the station's maximum", lambda: [b.limit for b in boards] == [10, 10]
+                )
+                assert peer.violations == []
+
+    run(test)
