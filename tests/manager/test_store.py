@@ -137,7 +137,10 @@ def test_killed_at_any_moment_nothing_acknowledged_is_lost(path: Path) -> None:
 
 
 def test_tables_are_strict(store: Store, path: Path) -> None:
-    strict = tables.read(path, "SELECT name, strict FROM pragma_table_list WHERE schema = 'main'")
+    strict = tables.read(
+        path,
+        "SELECT name, strict FROM pragma_table_list WHERE schema = 'main' AND type = 'table'",
+    )
     ours = {name: kind for name, kind in strict if not name.startswith("sqlite_")}
     assert ours
     assert set(ours.values()) == {1}
