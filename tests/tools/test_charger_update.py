@@ -137,6 +137,8 @@ def firmware(manager: ChargerManager) -> str:
     return str(manager.of(protocol.NEW_CHARGER)[-1]["firmware"])
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(900)
 def test_the_whole_firmware_is_exchanged(
     charger: Charger, manager: ChargerManager, tmp_path: Path
 ) -> None:
@@ -145,9 +147,9 @@ def test_the_whole_firmware_is_exchanged(
     parts = {p: c for p, c in parts.items() if "update_start" not in p}
     assert bundle(parts) == bundles.made("charger", partition=False)
     manager.offer(bundle(parts | newer(tmp_path)), "9.9")
-    said(manager, "done", 120)
+    said(manager, "done", 600)
     assert firmware(manager) == "9.9"
-    manager.lease(16)
+    manager.lease(16, 600_000)
     charger.put(ev="C")
     until("it charges", lambda: charger.get()["contactor"])
 
@@ -178,7 +180,7 @@ def test_what_hangs_at_its_start_is_undone(
 def test_never_while_a_car_charges(
     charger: Charger, manager: ChargerManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    manager.lease(16)
+    manager.lease(16, 600_000)
     charger.put(ev="C")
     until("it charges", lambda: manager.status["contactor"])
     image = bundle(newer(tmp_path))
@@ -192,7 +194,7 @@ def test_never_while_a_car_charges(
     monkeypatch.setattr(manager, "_piece", lambda at: held.append(at) if at else piece(at))
     manager.offer(image, "9.9")
     until("it is held up", lambda: held)
-    manager.lease(16)
+    manager.lease(16, 600_000)
     charger.put(ev="C")
     until("it charges", lambda: charger.get()["contactor"])
     monkeypatch.setattr(manager, "_piece", piece)
