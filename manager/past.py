@@ -22,12 +22,18 @@ WHOLE_MS = 2 * 86_400_000
 EDGE_MS = 20_000  # a charger without a car speaks every 10 s
 
 _STEPPED = (
-    "SELECT device, (at_ms - :from_ms) / :step_ms, phase, avg(current_ma), max(current_ma),"
-    " min(energy_wh), max(energy_wh) FROM reading"
-    " WHERE at_ms >= :from_ms AND at_ms < :to_ms AND suspect = 0 GROUP BY 1, 2, 3"
+    "SELECT device, (at_ms - :from_ms) / :step_ms, phase,"
+    " 1.0 * sum(sum_ma) / sum(readings), max(peak_ma), min(low_wh), max(high_wh) FROM measured"
+    " WHERE at_ms >= :from_ms AND at_ms < :to_ms GROUP BY 1, 2, 3"
 )
 
 
+_FOLDED = (
+    "SELECT device, (start_s * 1000 - :from_ms) / :step_ms, sum(used_wh) FROM folded"
+    " WHERE step_s IN (60, 900) AND start_s >= :from_ms / 1000 AND start_s < :to_ms / 1000"
+    " GROUP BY 1, 2"
+)
+_FOLDED_TO = "SELECT device, phase, energy_wh FROM folded_to WHERE at_ms >= ? AND at_ms < ?"
 _AT_EDGE = (
     "SELECT device, phase, energy_wh FROM reading"
     " WHERE at_ms >= ? AND at_ms < ? AND suspect = 0 ORDER BY at_ms"
@@ -86,7 +92,13 @@ def _by_edges(
     path: Path, from_ms: int, to_ms: int, step_ms: int, steps: int
 ) -> dict[str, _Stepped]:
     devices: dict[str, _Stepped] = {}
+    values = {"from_ms": from_ms, "to_ms": to_ms, "step_ms": step_ms}
     with beside.look(path) as db:
+        for device, bucket, used in db.execute(_FOLDED, values):
+            devices.setdefault(device, _Stepped(steps)).used(bucket, used)
+        for device, phase, energy in db.execute(_FOLDED_TO, (from_ms, to_ms)):
+            # The counters' readings that are still whole go on from there.
+            devices.setdefault(device, _Stepped(steps)).edge(0, phase, energy)
         for edge in range(steps + 1):
             at_ms = min(from_ms + edge * step_ms, to_ms)
             # The last edge is not in the time asked for: the newest reading before it.
@@ -117,12 +129,15 @@ class _Stepped:
         self._energy[bucket] = (self._energy[bucket] or 0) + used
         self._was[phase] = high
 
+    def used(self, step: int, energy: int) -> None:
+        """What a phase took in this step."""
+        self._energy[step] = (self._energy[step] or 0) + energy
+
     def edge(self, edge: int, phase: int, energy: int) -> None:
         """What a phase's counter showed at the beginning of this step, the end of the last."""
         since = self._was.get(phase)
         if since is not None:
-            used = max(0, energy - since)
-            self._energy[edge - 1] = (self._energy[edge - 1] or 0) + used
+            self.used(max(edge - 1, 0), max(0, energy - since))
         self._was[phase] = energy
 
     def plain(self) -> dict[str, Any]:

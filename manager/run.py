@@ -62,6 +62,8 @@ _KEEP_SITE_MS = 500  # many may register at once: one write for all of them
 _KEEP_HABITS_MS = 600_000
 _STRIKE_OFF_MS = 5_000
 _SIGNED = b'"mac":"'
+_JUMP_MS = 5_000  # more than a slewing clock moves between two looks at it
+_SETTLED_MS = 86_400_000  # a clock that was set is not gone by so soon when it comes to deleting
 _ANSWER_S = 1.5  # for a device that is said to be offline to say that it is not
 _SMALL = 64  # chargers kept as one row; more are kept one by one
 _PEERS_MAX = 5000  # names remembered; a flood of made-up ones is counted, no more
@@ -163,6 +165,8 @@ class Manager:
         self.history = History()
         self._news = asyncio.Event()
         self._kept: tuple[int, tuple[str, ...]] = (self.started_ms, ())  # when, and who
+        self._offset_ms = self.clock.utc_ms() - self.started_ms
+        self._jumped_ms = self.started_ms - _SETTLED_MS
         self._told: dict[
             str, tuple[int, str]
         ] = {}  # charger -> limit and reason last written down
@@ -204,8 +208,24 @@ class Manager:
             self.history.sample(self.site, self.clock.now_ms(), self.clock.utc_ms())
             self._keep_site_now_and_then()
             self._strike_off()
+            self._look_at_clock()
             due = max(due + TICK_S, self._loop.time())
             await asyncio.sleep(due - self._loop.time())
+
+    def _look_at_clock(self) -> None:
+        now_ms = self.clock.now_ms()
+        offset_ms = self.clock.utc_ms() - now_ms
+        jump_ms = offset_ms - self._offset_ms
+        self._offset_ms = offset_ms
+        if abs(jump_ms) > _JUMP_MS:
+            self._jumped_ms = now_ms
+            way = "forward" if jump_ms > 0 else "back"
+            seconds = abs(jump_ms) // 1000
+            self.note("clock", "", f"this computer's clock was set {way} by {seconds} s")
+
+    def clock_settled(self) -> bool:
+        """Whether nobody has set this computer's clock for a day; leases never go by it."""
+        return self.clock.now_ms() - self._jumped_ms >= _SETTLED_MS
 
     def apply(self, event: Event) -> None:
         """Let the core decide on one event, and do what it says."""

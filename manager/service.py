@@ -28,6 +28,7 @@ from manager.people import People
 from manager.prices import OMIE
 from manager.reception import Reception
 from manager.refusal import Refusal
+from manager.retention import Folding
 from manager.run import Clock, Manager
 from manager.running import Running
 from manager.sessions import Sessions
@@ -80,6 +81,9 @@ def serve(path: Path, *, verbose: bool) -> None:
         keep_token(store.path, logins.token)
         manager.logins = logins
         manager.alongside.append(systemd.keep_telling)
+        clock = manager.clock
+        folding = Folding(store.path, file.retention, clock.utc_ms, manager.clock_settled)
+        manager.alongside.append(folding.run)
         people = People(store.path)
         manager.energy = Energy(manager, store.path, Asked(file.price_area, file.source_url))
         manager.alongside.append(manager.energy.run)

@@ -14,6 +14,7 @@
     [web]                         # host, port; for HTTPS certificate, key
     [breaker]                     # what sits on the main cable: kind mcb (curve, rated_a, ...), icp, linky, bands
     [store]                       # path; decisions: a folder to record every decision in
+    [retention]                   # days: seconds_days 7, minutes_days 90, quarters_days 3650, notes_days 400; 0: ever
 
     [ocpp]                        # other makers' chargers, and our chargers in others' networks: see docs/ocpp.md
 
@@ -63,6 +64,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -71,6 +73,7 @@ from manager.core.breaker import Breaker, BreakerError, named
 from manager.core.site import ANY_A, MAIN, POLICIES, SOURCES, Feeder, Settings, Site, Window
 from manager.ocpp import settings as ocpp
 from manager.ocpp.settings import Ocpp
+from manager.retention import Retention
 from shared.protocol import is_device_name
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -164,6 +167,7 @@ class SiteFile:
     breaker: Breaker | None = None
     ocpp: Ocpp = field(default_factory=Ocpp)
     decisions: Path | None = None  # folder of the record of decisions
+    retention: Retention = field(default_factory=Retention)
     bills: Bills = field(default_factory=Bills)
     price_area: str = ""  # of day-ahead prices
     source_url: str = ""  # where the provider says where energy comes from
@@ -318,6 +322,7 @@ def parse(text: str) -> SiteFile:
     kept = t.word("decisions", "")
     decisions = Path(kept) if kept else None
     t.done()
+    retention = _retention(top.table("retention"))
     fog = _fog(top) if "fog" in raw else None
     bills = _bills(top.table("bills"))
     t = top.table("energy")
@@ -347,8 +352,8 @@ def parse(text: str) -> SiteFile:
     )
     check_failsafes(site, {d.id: (d.feeder or MAIN, d.failsafe_a) for d in devices.values()}, text)
     return SiteFile(
-        site, broker, web, store, devices, opened, timezone, fog, breaker, both, decisions, bills,
-        price_area, source_url, fetch,
+        site, broker, web, store, devices, opened, timezone, fog, breaker, both, decisions,
+        retention, bills, price_area, source_url, fetch,
     )  # fmt: skip
 
 
@@ -465,6 +470,17 @@ def _bills(t: _Table) -> Bills:
     )
     t.done()
     return bills
+
+
+def _retention(t: _Table) -> Retention:
+    usual = Retention()
+    names = ("seconds_days", "minutes_days", "quarters_days", "notes_days")
+    days = {name: t.whole(name, getattr(usual, name), 0, 36_500) for name in names}
+    for fine, coarse in pairwise(names[:3]):
+        if days[coarse] and not 0 < days[fine] <= days[coarse]:
+            raise t.error(coarse, f"is less than {fine}")
+    t.done()
+    return Retention(**days)
 
 
 def _fog(top: _Table) -> Fog:

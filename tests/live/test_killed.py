@@ -161,6 +161,10 @@ class Talker:
             counter = {"counter": "Counter-1"}
             self.say(protocol.NEW_CHARGER, "Counter-1/new", **about, **wiring, **counter)
 
+    def registered(self) -> bool:
+        self.announce()
+        return bool(self.replies)
+
     def talk(self) -> None:
         """A reading; for a charger sometimes how it is, too."""
         self.wh += 1
@@ -198,7 +202,7 @@ class Load:
 
     def start(self) -> None:
         for talker in self.talkers:
-            until(f"{talker.name} is registered", lambda t=talker: t.announce() or t.replies)
+            until(f"{talker.name} is registered", talker.registered)
             if not talker.meter:
                 talker.say(
                     protocol.SESSION_BEGIN, session=1, how="free", energy_wh=talker.wh, age_s=0

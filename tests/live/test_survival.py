@@ -233,7 +233,7 @@ def test_limits_and_priorities_by_hand(garage: Garage) -> None:
         return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
 
     assert "may have 7 A" in ievcc("limit", "7", "--charger", "Charger-1").stdout
-    until("limited", lambda: garage.offers()[0] == 7, 10)
+    until("limited", lambda: garage.offers()[0] == 7, 30)
     assert "limited to 7 A" in ievcc("status").stdout
     assert "no limit by hand" in ievcc("limit", "--charger", "Charger-1").stdout
 

@@ -89,6 +89,41 @@ def test_a_long_time_is_told_by_the_counters_and_adds_up(tmp_path: Path) -> None
     assert charger["energy_wh"][5:8] == [None, 700, None]
 
 
+def test_what_was_folded_adds_up_with_what_is_still_whole(tmp_path: Path) -> None:
+    # Three hours folded into quarter hours, 100 Wh each; then whole readings, 100 Wh an hour.
+    begin_ms = T0 - T0 % (24 * HOUR)
+    path = tmp_path / "db"
+    with closing(connect(path)) as db:
+        for n in range(12):
+            start_s = begin_ms // 1000 + n * 900
+            db.execute(
+                "INSERT INTO folded (step_s, start_s, device, phase, readings, sum_ma, peak_ma,"
+                " sum_w, used_wh, energy_wh) VALUES (900, ?, 'M', 1, 900, 9, 1, 9, 100, ?)",
+                (start_s, 100 * (n + 1)),
+            )
+        db.execute(
+            "INSERT INTO folded_to (device, phase, at_ms, energy_wh) VALUES ('M', 1, ?, 1200)",
+            (begin_ms + 3 * HOUR - 1000,),
+        )
+        for hour in range(4, 60):
+            values = (
+                "M",
+                1,
+                hour,
+                begin_ms + hour * HOUR,
+                1,
+                1000,
+                2300,
+                0,
+                1300 + 100 * (hour - 4),
+            )
+            db.execute(READING, (*values, None, None, 0, None, None))
+    said = past.history(path, begin_ms, begin_ms + 60 * HOUR, 3600, ROLES)
+    energy = device(said, "M")["energy_wh"]
+    assert energy[:6] == [400, 400, 400, 100, 100, 100]
+    assert sum(wh or 0 for wh in energy) == 1300 + 100 * 55
+
+
 @pytest.mark.parametrize(
     ("from_ms", "to_ms", "step_s", "words"),
     [
