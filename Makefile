@@ -43,8 +43,8 @@ demo-cloud: setup ## two buildings, Kafka, fog workers, PostgreSQL, API and port
 test: setup ## all tests (ARGS="tests/tools -k deploy" for some)
 	@tools/setup.sh system chromium socat
 	@if command -v npm >/dev/null; then $(MAKE) peers; fi # without npm those tests are skipped, and say so
-	@$(PY) -m pytest -m "not soak and not alone" -n 5 --dist loadfile $(ARGS) || [ $$? -eq 5 ] # 5: ARGS chose none of these
-	@$(PY) -m pytest -m "alone and not soak" $(ARGS) || [ $$? -eq 5 ]
+	@tools/tests.sh "not soak and not alone" -n 5 --dist loadfile $(ARGS)
+	@tools/tests.sh "alone and not soak" $(ARGS)
 
 soak: setup ## the long tests
 	@$(PY) -m pytest -m soak $(ARGS)
