@@ -77,6 +77,7 @@ class Evse:
         self._same = 0
         self._contrary = 0  # windows in a row that say the car no longer wants power
         self._good_at = now_ms
+        self._unread = 0  # windows in a row that say nothing
         self._line_at = now_ms  # the line came back from F
         self._ready_at = 0
         self._diode_at = 0
@@ -134,8 +135,8 @@ class Evse:
             self._see(i)
         elif out.duty == pilot.STEADY_LOW:
             self._good_at = now_ms
-        elif now_ms - self._good_at >= LOST_LINE_MS:
-            self.line_lost = True  # the converter itself gives nothing
+        else:
+            self._missed()  # the converter itself gives nothing
         self._limits(i)
         self._judge(i)
         self._prove(i)
@@ -146,20 +147,28 @@ class Evse:
 
     # -- The line
 
+    def _missed(self) -> None:
+        """Another window without an answer. One alone is a plug that is just going in, however long
+        the lane was held up before it."""
+        self._unread += 1
+        if self._unread >= OPEN_WINDOWS and self.now - self._good_at >= LOST_LINE_MS:
+            self.line_lost = True
+
     def _see(self, i: Inputs) -> None:
         now = self.now
         if self.out.duty == pilot.STEADY_LOW:
             # Held down by ourselves: the car cannot be seen, and did not go.
             self._good_at = self._line_at = now
+            self._unread = 0
             self.line_lost = False
             self._same = 0
             return
         letter = i.letter
         if not letter:
-            if now - self._good_at >= LOST_LINE_MS:
-                self.line_lost = True
+            self._missed()
             return
         self._good_at = now
+        self._unread = 0
         self.line_lost = False
         if now - self._line_at < BLANK_LINE_MS:
             return

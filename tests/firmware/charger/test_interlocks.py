@@ -176,6 +176,25 @@ def test_pilot_shorted():
     assert closes_again(rig, 3000)
 
 
+def test_a_plug_going_in_as_the_lane_was_held_up_is_no_fault():
+    for held_up_ms in (20, 99, 100, 300):
+        for letter in ("A", "B"):  # plugging in, and out again
+            rig = Rig()
+            rig.car = letter
+            rig.run(1000)
+            rig.line = False  # half a window with the plug and half without
+            rig.step(held_up_ms)
+            rig.line = True
+            rig.car = "B" if letter == "A" else "A"
+            rig.run(1000)
+            assert rig.out.faults == []
+            assert rig.out.state == ("B2" if letter == "A" else "A1")
+            rig.line = False
+            rig.step(held_up_ms)
+            rig.step(100)
+            assert rig.out.faults == ["pilot_fault"]  # two windows, and 100 ms
+
+
 def test_pilot_not_readable():
     rig = Rig().charge()
     rig.run(1000)
