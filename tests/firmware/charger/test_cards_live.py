@@ -27,7 +27,7 @@ def test_a_tap_starts_and_stops(
         until(lambda: manager.status["state"] == "A1", 20)
         manager.lease(16, 120_000)
         bench.put(ev="B")
-        until(lambda: manager.status["state"] == "B1")
+        until(lambda: manager.status["state"] == "B1", words=bench.log)
         assert manager.status["authorised"] == 0
         bench.put(card=CARD.upper())
         until(lambda: manager.of(protocol.CARD_READ), 10, bench.log)
