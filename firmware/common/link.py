@@ -20,6 +20,7 @@ never notices a dead broker; its packet numbers never wrap. So its `socket` modu
 a packet larger than the boards' memory is read and thrown away.
 """
 
+import gc
 import random
 import socket
 
@@ -391,7 +392,14 @@ class Link:
             topic, data = self._inbox.pop(0)
             try:
                 whose, receiver = self._receivers[topic[len(self.root) :]]
-                return whose, receiver.open(topic, data)
+                try:
+                    return whose, receiver.open(topic, data)
+                except MemoryError:
+                    # The collection that the failed allocation made found what `open` itself held
+                    # still in use. Seen on a meter that takes an update: an answer lost here is
+                    # asked for again only 2 s later.
+                    gc.collect()
+                    return whose, receiver.open(topic, data)
             except (protocol.ProtocolError, KeyError, MemoryError):
                 self.rejected += 1
         return None

@@ -65,6 +65,20 @@ while True:
     timed(link.wait, 20)
 """
 FOLLOWING = ", follow=(('m2', bytes(16)),)"
+SHORT_OF_MEMORY = """
+    if not prepare:
+        prepare = True
+        class Short:  # of memory at the first try, each time
+            def __init__(self, real):
+                self.real = real
+                self.tries = 0
+            def open(self, topic, data):
+                self.tries += 1
+                if self.tries % 2:
+                    raise MemoryError
+                return self.real.open(topic, data)
+        link._receivers["m1/down"] = ("", Short(link._receivers["m1/down"][1]))
+"""
 PUBLISH = "sent += 1 if timed(link.publish, STATUS) else 0"
 
 
@@ -179,6 +193,19 @@ def test_only_what_is_signed_and_new_arrives(tmp_path: Path) -> None:
                 other.say("last")
                 await bench.until(lambda t: t["words"] == "last")
                 assert bench.told["heard"] == 2
+
+    asyncio.run(run())
+
+
+def test_what_could_not_be_opened_for_want_of_memory_is_not_lost(tmp_path: Path) -> None:
+    async def run() -> None:
+        with a_broker(tmp_path) as broker, contextlib.closing(Other(broker.port)) as other:
+            async with running(tmp_path, broker.port, SHORT_OF_MEMORY) as bench:
+                await bench.until(lambda t: t["connected"])
+                for n in range(5):
+                    other.say(f"no. {n}")
+                await bench.until(lambda t: t["words"] == "no. 4")
+                assert (bench.told["heard"], bench.told["rejected"]) == (5, 0)
 
     asyncio.run(run())
 
