@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from manager import store as tables
 from manager.admission import Admission
-from manager.core import plain
+from manager.core import leases, plain
 from manager.core.commands import Command, Note, Send
 from manager.core.decide import decide
 from manager.core.events import (
@@ -244,9 +244,11 @@ class Manager:
         after: list[Send] = []
         for command in commands:
             self._do(command, rows, after)
-        if after:
-            # The core must find these leases again if we are started anew before they are over.
-            rows.extend(self._kept_before(after))
+        # The core must find these again if we are started anew: leases before they are over.
+        kept = [c.device for c in after if c.keep_first]
+        kept += [c.device for c in commands if isinstance(c, Note) and c.kind == leases.OWN_RULE]
+        if after or kept:
+            rows.extend(self._kept_of(kept))
             self.store.write(rows, self._on_loop(lambda: self._send_all(after)), now=True)
         elif rows:
             self.store.write(rows)
@@ -772,15 +774,15 @@ class Manager:
         whole = (tables.SITE, ("site", json.dumps(plain.site_to_plain(self.site))))
         return [(tables.NO_CHARGERS, ()), whole]
 
-    def _kept_before(self, sends: list[Send]) -> list[Row]:
-        """What has to be on disk before these are sent."""
+    def _kept_of(self, chargers: list[str]) -> list[Row]:
+        """What has to be on disk of these before anything is sent to them."""
         if len(self.site.chargers) <= _SMALL:
             return self._site_rows()
         # The others' leases are on disk already, or as something higher: that is safe too. To
         # write a thousand for the sake of one would take longer than a reading stays new.
         return [
             (tables.SITE, (tables.CHARGER_ROW + c.id, json.dumps(plain.charger_to_plain(c))))
-            for c in (self.site.chargers.get(send.device) for send in sends if send.keep_first)
+            for c in map(self.site.chargers.get, chargers)
             if c is not None
         ]
 

@@ -190,9 +190,7 @@ def status(work: Work, charger: Charger, message: Mapping[str, Any]) -> Charger:
         faults=tuple(message["faults"]),
         offer_a=message["offer_a"],
     )
-    if charger.mode != "managed" and now.mode == "managed":
-        ttl = work.site.settings.ttl_ms
-        now = leases.led_again(now, leases.own_a(charger), work.now, ttl)
+    now = by_own_rule(work, charger, now)
     if moved:
         if state[0] in "CD":
             now = changed(now, asleep=False, idle_ms=-1)
@@ -215,6 +213,20 @@ def status(work: Work, charger: Charger, message: Mapping[str, Any]) -> Charger:
     ):
         work.must_share = True
     return now
+
+
+def by_own_rule(work: Work, before: Charger, charger: Charger) -> Charger:
+    """The charger after what its car may draw by its own rule has changed, or not."""
+    had_a, own_a = leases.own_a(before), leases.own_a(charger)
+    if own_a == had_a:
+        return charger
+    words = (
+        f"may take up to {own_a} A by its own rule" if own_a else "takes nothing by its own rule"
+    )
+    work.commands.append(Note(leases.OWN_RULE, charger.id, words, {"own_a": own_a}))
+    if own_a < had_a and plugged(charger):
+        return leases.led_again(charger, had_a, work.now, work.site.settings.ttl_ms)
+    return charger
 
 
 def load(work: Work, charger: Charger, message: Mapping[str, Any]) -> Charger:

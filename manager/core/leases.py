@@ -13,14 +13,16 @@ arrived here at `a` is over at `a + ttl` at the latest, however long the network
    having shown more than the new limit, shows no more than it;
 4. a charger heard with a higher boot number has forgotten its leases: they count only for the time to follow;
 5. the failsafe current counts always: a lease can run out, by a partition, before those given to others do;
-6. a charger that goes by its own rule counts at all it says it may take, whatever its leases; and once it is led
-   again, for a lease's life still, for its car has yet to follow the first lease.
+6. a charger that goes by its own rule counts at all it says it may take, whatever its leases, over restarts of its
+   own and of the manager's; and once it is led again, or takes less, for a lease's life still, for its car has yet
+   to follow.
 
 **Law: no lease is raised unless, with it, the sum of `worst_a` over all chargers on each phase of each feeder stays
 within that feeder's headroom.** Lowering needs no leave.
 
 What survives a restart of the manager: for each charger the highest limit, a number above every one sent and the boot
-they answered, on disk before the lease is sent. After a restart that limit counts for a whole life of a lease.
+they answered, on disk before the lease is sent. After a restart that limit counts for a whole life of a lease. And
+what a car may draw by its charger's own rule, on disk when it is heard.
 """
 
 from __future__ import annotations
@@ -43,15 +45,21 @@ def worst_a(charger: Charger, now_ms: int) -> int:
     return worst
 
 
+OWN_RULE = "own_rule"  # the note that `own_a` has changed: the disk is to hear of it
+
+
 def own_a(charger: Charger) -> int:
-    """What a car may be drawing that is charged by the charger's own rule; 0 for one that goes by leases."""
-    if charger.mode == "managed" or charger.state[:1] not in ("B", "C", "D"):
+    """What a car may be drawing that is charged by the charger's own rule; 0 for one that goes by leases.
+
+    One that has not said how it is since it, or the manager, started again may have a car.
+    """
+    if charger.mode == "managed" or charger.state[:1] not in ("", "B", "C", "D"):
         return 0
     return charger.max_a if charger.cap_a is None else min(charger.max_a, charger.cap_a)
 
 
 def led_again(charger: Charger, had_a: int, now_ms: int, ttl_ms: int) -> Charger:
-    """The charger after it gave up its own rule, by which its car may have drawn `had_a`."""
+    """The charger after it gave up its own rule, by which its car may have drawn `had_a`, or takes less by it."""
     if had_a == 0:
         return charger
     was = Granted(charger.boot, charger.number, had_a, now_ms + ttl_ms + FOLLOW_MS)

@@ -1,8 +1,8 @@
 """The site as plain data for the disk, and back.
 
 Kept is what must survive a restart: who is registered in which order, the settings, what the house is used to, and for
-each charger the highest lease that may be in force (`kept_a`) with a number above all that were sent. Measurements and
-states are not: devices say them anew.
+each charger the highest lease that may be in force (`kept_a`) with a number above all that were sent, and the rule of
+its own if a car may be charging by it. Measurements and states are not: devices say them anew.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def site_to_plain(site: Site) -> dict[str, Any]:
 
 def charger_to_plain(charger: Charger) -> dict[str, Any]:
     """One charger's part of it."""
-    return {**_named(charger, _CHARGER), "wants": _named(charger.wants, _WANTS)}
+    own = _named(charger, ("mode", "cap_a")) if leases.own_a(charger) else {}
+    return {**_named(charger, _CHARGER), "wants": _named(charger.wants, _WANTS), **own}
 
 
 def with_chargers(plain: dict[str, Any], newer: list[dict[str, Any]]) -> dict[str, Any]:

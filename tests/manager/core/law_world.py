@@ -28,6 +28,7 @@ from manager.core import plain
 from manager.core.commands import Send
 from manager.core.decide import decide
 from manager.core.events import Announced, Event, Offline, Report, Tick
+from manager.core.leases import OWN_RULE
 from manager.core.site import MAIN, Feeder, Settings, Site
 from shared import protocol
 
@@ -76,7 +77,13 @@ class Board:
 
 
 class World:
-    """One schedule. `run()` raises `BrokenLawError` with a time-line if the law is broken."""
+    """One schedule. `run()` raises `BrokenLawError` with a time-line if the law is broken.
+
+    What a seed does is settled: a soak of a million of them goes on for hours, so a new kind of
+    trouble gets a kind of world of its own (`law_own_rule`).
+    """
+
+    board: type[Board] = Board
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -102,7 +109,7 @@ class World:
             wiring = tuple(r.sample(range(phases), phases)) if three else (r.randrange(phases),)
             failsafe = self.failsafe_a if spare >= 6 else 0
             spare -= failsafe
-            self.boards[name] = Board(name, feeder, wiring, failsafe, meter=r.random() < 0.5)
+            self.boards[name] = self.board(name, feeder, wiring, failsafe, meter=r.random() < 0.5)
             places[name] = feeder
         self.house_ma = [r.randint(0, 9) * 1000] * phases
         worst = max(0, spare) if self.failsafe_a else limit
@@ -173,6 +180,8 @@ class World:
         self.site, commands = decide(self.site, event, self.now + self.clock)
         for command in commands:
             if not isinstance(command, Send):
+                if command.kind == OWN_RULE:
+                    self.disk = json.dumps(plain.site_to_plain(self.site))
                 continue
             message = dict(command.message)
             if message["code"] == protocol.AVAILABLE_LOAD:
@@ -202,7 +211,12 @@ class World:
                 for f in self.site.above(self.boards[name].feeder):
                     for p in self.boards[name].phases:
                         old = self.basis.get((f, p), 0) if name in again else 0
-                        self.basis[f, p] = max(old, room[f, p])
+                        self.based((f, p), max(old, room[f, p]), name in again)
+
+    def based(self, key: tuple[str, int], ma: int, again: bool) -> None:
+        """What is lawful on `key` is from now on what fits in `ma`."""
+        del again
+        self.basis[key] = ma
 
     def room_known(self) -> dict[tuple[str, int], int]:
         room = {}
@@ -301,8 +315,13 @@ class World:
                 "code": protocol.CHARGER_STATUS, "state": "C2" if b.plugged else "A1",
                 "offer_a": b.pilot_a, "lease": b.holder.number,
                 "lease_ms": b.holder.left_ms(self.now), "contactor": int(b.plugged),
-                "mode": "managed", "faults": [], "rejected": 0, "uptime_s": 1,
+                "mode": "managed", "faults": [], "rejected": 0, "uptime_s": 1, **self.own_mode(b),
             })  # fmt: skip
+
+    def own_mode(self, b: Board) -> dict[str, Any]:
+        """What its status says of a mode of its own."""
+        del b
+        return {}
 
     def load(self, b: Board) -> None:
         if b.up and b.meter:
@@ -408,23 +427,34 @@ class World:
             return
         self.dirty = False
         floor = self.floor
-        lawful: dict[tuple[str, int], int] = dict.fromkeys(self.keys, 0)
-        for b in self.boards.values():
-            ma = b.lawful_a(self.now) * 1000
-            if ma:
-                for key in self.cables[b.name]:
-                    lawful[key] += ma
+        lawful = self.lawful_ma()
         for key, ma in lawful.items():
             if ma > max(self.basis.get(key, 0), floor[key]):
                 self.fail("law", key, ma, max(self.basis.get(key, 0), floor[key]))
         while len(self.said) > 1 and self.said[1][0] < self.now - SAID_MS:
             self.said.pop(0)
         self.stale_ms = self.said[1][0] + SAID_MS if len(self.said) > 1 else 1 << 60
-        for p in range(len(self.house_ma)) if self.said else ():
+        if self.said:
+            self.check_cut(lawful)
+
+    def check_cut(self, lawful: dict[tuple[str, int], int]) -> None:
+        """Whether every reading old enough has been obeyed."""
+        floor = self.floor
+        for p in range(len(self.house_ma)):
             limit = self.site.feeders[MAIN].limit_ma[p]
             bound = max(limit - min(h[p] for _, h in self.said), floor[MAIN, p])
             if lawful[MAIN, p] > bound:
                 self.fail("cut", (MAIN, p), lawful[MAIN, p], bound)
+
+    def lawful_ma(self) -> dict[tuple[str, int], int]:
+        """What the cars may lawfully draw on each phase of each feeder."""
+        lawful = dict.fromkeys(self.keys, 0)
+        for b in self.boards.values():
+            ma = b.lawful_a(self.now) * 1000
+            if ma:
+                for key in self.cables[b.name]:
+                    lawful[key] += ma
+        return lawful
 
     def fail(self, rule: str, key: tuple[str, int], ma: int, bound: int) -> None:
         head = (
