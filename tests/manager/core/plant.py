@@ -28,6 +28,7 @@ class Board:
     phases: int = 1
     wiring: tuple[int, ...] = (1,)
     more: dict[str, Any] = field(default_factory=dict)
+    own: dict[str, Any] = field(default_factory=dict)  # what its status says of a mode of its own
 
     @property
     def drawn_ma(self) -> int:
@@ -156,6 +157,7 @@ class Plant:
                     "faults": [],
                     "rejected": 0,
                     "uptime_s": 1,
+                    **board.own,
                 },
             )
         )
