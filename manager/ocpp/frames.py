@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import time
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -116,7 +115,6 @@ class Talk:
         self.name = name
         self.refused = refused
         self.mended: Counter[str] = Counter() if mended is None else mended
-        self.heard_s = time.monotonic()
         self._socket = socket
         self._answer = answer
         self._now = now
@@ -126,13 +124,12 @@ class Talk:
         self.after: Callable[[], None] = lambda: None  # called when an answer of ours is under way
         self._bad = 0
         self._room = float(BURST)
-        self._room_s = time.monotonic()
+        self._room_s = asyncio.get_running_loop().time()
 
     async def serve(self) -> None:
         """Take what comes until the connection ends, however it ends."""
         try:
             async for raw in self._socket:
-                self.heard_s = time.monotonic()
                 if self._flooded():
                     self.refused["flood"] += 1
                     await self._socket.close(1008, "too many messages")
@@ -176,6 +173,8 @@ class Talk:
                 raise CallFailed("Gone", "the connection ended") from None
             finally:
                 del self._waiting[number]
+                if future.done() and not future.cancelled():
+                    future.exception()  # who waited may have been told to stop in this very moment
 
     async def close(self, code: int = 1000, words: str = "") -> None:
         """End the connection, without waiting long for the other side's leave."""
@@ -192,7 +191,7 @@ class Talk:
             await self._send([MessageType.CallError, number, code, words[:255], {}])
 
     def _flooded(self) -> bool:
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         self._room = min(float(BURST), self._room + (now - self._room_s) * PER_S)
         self._room_s = now
         self._room -= 1

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 SET_S = 8.0  # to a limit; a charger that is slower is asked again
 _LOW_VOLTS = 207  # EN 50160: nominal less 10 %; as many watts are most amperes then
 _HIGH_VOLTS = 253
+_IDLE_MA = 500  # a charger's own electronics
 _ENDED_LATE_MS = 60_000  # free for so long with a transaction open: its end was lost
 _TICK_S = 0.5
 _KNOWS_S = 0.2  # a charger that reads two messages at once may take the second one first
@@ -270,14 +271,19 @@ class Station(ABC):
     async def _late_end(self, connector: Connector) -> None:
         """A transaction whose end never came, though its connector has long been free, is ended here."""
         name = connector.facts.name
-        if connector.transaction is None or not connector.connected:
+        if (
+            connector.transaction is None
+            or not connector.connected
+            or connector.status != "Available"
+        ):
             self.free_ms.pop(name, None)
             return
-        if connector.status != "Available" or connector.drawn_ma > 500:
-            self.free_ms.pop(name, None)
-            return
-        since = self.free_ms.setdefault(name, self._now())
-        if self._now() - since > _ENDED_LATE_MS:
+        now = self._now()
+        since = self.free_ms.setdefault(name, now)
+        # What its meter said before it was free is no longer so; what it says since is.
+        if connector.metered_ms > since and connector.drawn_ma > _IDLE_MA:
+            self.free_ms[name] = now
+        elif now - since > _ENDED_LATE_MS:
             self.mended["end"] += 1
             await self.finished(connector, connector.energy_wh, self.utc_ms(), "end_lost")
 

@@ -14,7 +14,7 @@ from typing import Any
 from manager import site_file
 from manager.core.site import Charger as Shared
 from manager.ocpp.downward import Central, listening
-from manager.run import Manager
+from manager.run import Clock, Manager
 from manager.service import kept_site
 from manager.store import Store
 from shared import protocol
@@ -58,6 +58,7 @@ class Building:
         self.manager = manager
         self.central = central
         self.house_a = 2.0
+        self.read_s = 0.25  # between two readings of the meter
         self.cars: list[Charger] = []
         self.url = ""
         self.phases = 1
@@ -97,7 +98,7 @@ class Building:
     async def _meter(self) -> None:
         while True:
             self.read_meter()
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(self.read_s)
 
     def charger(self, name: str) -> Shared:
         return self.manager.site.chargers[name]
@@ -122,20 +123,26 @@ class Building:
 
 @contextlib.asynccontextmanager
 async def building(
-    folder: Path, text: str, *, role: str = "house", meter: bool = True
+    folder: Path,
+    text: str,
+    *,
+    role: str = "house",
+    meter: bool = True,
+    clock: Clock | None = None,
 ) -> AsyncGenerator[Building]:
     """A building by this site file, its store in `folder`."""
+    clock = clock or Clock()
     file = site_file.parse(text)
     assert file.ocpp.down is not None
     store = Store(folder / "ievcc.db")
-    now = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
     manager = Manager(
-        kept_site(store, file.site, now),
+        kept_site(store, file.site, clock.now_ms()),
         store,
         file.site,
         broker=("127.0.0.1", 9),
         keys={},
         open_door=True,
+        clock=clock,
     )
     central = Central(manager, file.ocpp.down, folder)
     manager.alongside.append(central.run)

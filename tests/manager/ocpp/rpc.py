@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,8 +26,12 @@ def node() -> str:
 class Peer:
     """One of `peers/*.mjs`. `events` is all it said; `violations` what broke a schema, on either side."""
 
-    def __init__(self, script: str, argument: object) -> None:
-        self._command = [node(), str(HERE / f"{script}.mjs"), json.dumps(argument)]
+    def __init__(self, script: str, *arguments: object, hurry: object = None) -> None:
+        """`hurry`: what `peers/hurry.mjs` takes, for a clock that is fast."""
+        self._command = [node(), str(HERE / f"{script}.mjs"), *map(json.dumps, arguments)]
+        if hurry is not None:
+            self._command[1:1] = ["--import", str(HERE / "hurry.mjs")]
+        self._environment = {**os.environ, "HURRY": json.dumps(hurry)}
         self.events: list[dict[str, Any]] = []
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -37,6 +42,7 @@ class Peer:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=1 << 20,
+            env=self._environment,
         )
         self._reading = asyncio.create_task(self._read())
         return self

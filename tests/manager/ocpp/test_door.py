@@ -7,7 +7,6 @@ import base64
 import json
 import random
 import ssl
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from manager import authority
 from manager.ocpp.settings import Up
 from manager.ocpp.upward import Upward
 from simulator.ocpp_charger import Charger
@@ -258,24 +256,6 @@ def test_oversized_messages_and_floods_end_the_connection(tmp_path: Path) -> Non
             assert here.charger("Right").mode == "managed"
 
     run(test)
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority, a server and chargers of it, and a stranger's."""
-    folder = tmp_path_factory.mktemp("tls")
-    now = datetime.now(UTC)
-    ca, stranger = authority.make_authority("home", now), authority.make_authority("else", now)
-    (folder / "ca.pem").write_bytes(ca.certificate)
-    for name, whose in (("central", ca), ("Left", ca), ("Right", ca), ("forged", stranger)):
-        common = "Left" if name == "forged" else name
-        if name == "central":
-            one = authority.issue(whose, common, now, hosts=("localhost", "127.0.0.1"))
-        else:
-            one = authority.issue(whose, common, now)
-        (folder / f"{name}.pem").write_bytes(one.certificate)
-        (folder / f"{name}.key").write_bytes(one.key)
-    return folder
 
 
 def trusting(folder: Path, client: str = "") -> ssl.SSLContext:

@@ -1,8 +1,12 @@
-// A central system: ocpp-rpc in strict mode. Orders: {n, to, method, params}, {n, drop: id}, {n, silent: true}.
+// A central system: ocpp-rpc in strict mode. Given: passwords by identity; and for TLS {cert, key, ca}, files, where `ca`
+// asks for a certificate whose common name is the identity. Orders: {n, to, method, params}, {n, drop: id}, {n, silent: true}.
+import { readFileSync } from "node:fs";
+import { createServer } from "node:https";
 import { RPCServer } from "ocpp-rpc";
 import { obey, say, watch } from "./lines.mjs";
 
 const passwords = JSON.parse(process.argv[2] ?? "{}");
+const tls = JSON.parse(process.argv[3] ?? "null");
 const server = new RPCServer({ protocols: ["ocpp2.0.1", "ocpp1.6"], strictMode: true });
 const clients = new Map();
 let transaction = 100;
@@ -10,7 +14,11 @@ let silent = false; // loses the answers it owes, as a network does
 
 server.auth((accept, reject, handshake) => {
   const wanted = passwords[handshake.identity];
-  if (wanted !== undefined && handshake.password?.toString("utf8") !== wanted) {
+  const shown = tls?.ca ? handshake.request.client.getPeerCertificate()?.subject?.CN : handshake.identity;
+  if (shown !== handshake.identity) {
+    say({ event: "refused", id: handshake.identity });
+    reject(401);
+  } else if (wanted !== undefined && handshake.password?.toString("utf8") !== wanted) {
     say({ event: "refused", id: handshake.identity });
     reject(401);
   } else {
@@ -43,8 +51,16 @@ server.on("client", (client) => {
   });
 });
 
-const http = await server.listen(0, "127.0.0.1");
-say({ event: "listening", port: http.address().port });
+if (tls === null) {
+  const http = await server.listen(0, "127.0.0.1");
+  say({ event: "listening", port: http.address().port });
+} else {
+  const files = Object.fromEntries(Object.entries(tls).map(([name, file]) => [name, readFileSync(file)]));
+  const https = createServer({ ...files, requestCert: "ca" in tls, rejectUnauthorized: "ca" in tls });
+  https.on("upgrade", server.handleUpgrade);
+  https.on("tlsClientError", () => say({ event: "no tls" }));
+  https.listen(0, "127.0.0.1", () => say({ event: "listening", port: https.address().port }));
+}
 
 obey(async (order) => {
   if (order.silent !== undefined) {

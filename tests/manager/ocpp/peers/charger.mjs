@@ -3,7 +3,7 @@
 import { RPCClient } from "ocpp-rpc";
 import { obey, say, watch } from "./lines.mjs";
 
-const { url, id, password, version, unit, phases, follow_ms } = JSON.parse(process.argv[2]);
+const { url, id, password, version, unit, phases, follow_ms, step_ms = 50, sample_ms = 500 } = JSON.parse(process.argv[2]);
 const old = version === "1.6";
 const client = new RPCClient({
   endpoint: url,
@@ -116,8 +116,21 @@ function sampled() {
   }));
 }
 
+// What begins and ends a transaction is told until it is answered, as the standard demands.
+async function sure(method, params) {
+  for (;;) {
+    try {
+      return await client.call(method, params);
+    } catch (e) {
+      say({ event: "failed", words: e.message });
+      await new Promise((r) => setTimeout(r, 1000));
+    }
+  }
+}
+
 function event(eventType, triggerReason, more = {}, info = {}) {
-  return client.call("TransactionEvent", {
+  const call = eventType === "Updated" ? client.call.bind(client) : sure;
+  return call("TransactionEvent", {
     eventType,
     timestamp: now(),
     triggerReason,
@@ -129,8 +142,9 @@ function event(eventType, triggerReason, more = {}, info = {}) {
 }
 
 async function begin(tag) {
+  say({ event: "begins", tag, wh: Math.round(energy) });
   if (old) {
-    const answer = await client.call("StartTransaction", {
+    const answer = await sure("StartTransaction", {
       connectorId: 1,
       idTag: tag,
       meterStart: Math.round(energy),
@@ -150,27 +164,31 @@ async function begin(tag) {
 async function end(reason = "Local") {
   if (transaction === null) return;
   wants = drawn = 0;
+  say({ event: "ends", wh: Math.round(energy) });
   if (old) {
     const transactionId = transaction;
     transaction = null;
-    await client.call("StopTransaction", { transactionId, meterStop: Math.round(energy), timestamp: now(), reason });
+    await sure("StopTransaction", { transactionId, meterStop: Math.round(energy), timestamp: now(), reason });
   } else {
-    await event("Ended", "StopAuthorized", {}, { stoppedReason: reason });
+    const meterValue = [{ timestamp: now(), sampledValue: sampled() }];
+    await event("Ended", "StopAuthorized", { meterValue }, { stoppedReason: reason });
     transaction = null;
   }
   for (const [k, p] of profiles) if (p.chargingProfilePurpose === "TxProfile") profiles.delete(k);
   status = "Available";
-  await report();
+  await report().catch(() => {}); // said again as it connects again
 }
 
+let stepped = Date.now();
 setInterval(() => {
   const limit = transaction === null ? 0 : allowed();
   const goal = limit >= 6 ? Math.min(wants, limit) : 0;
   if (goal === drawn) changing = null;
   else if (!changing || changing.goal !== goal) changing = { goal, at: Date.now() + follow_ms };
   else if (Date.now() >= changing.at) drawn = goal;
-  energy += (drawn * 230 * phases * 0.05) / 3600;
-}, 50);
+  energy += (drawn * 230 * phases * (Date.now() - stepped)) / 3_600_000;
+  stepped = Date.now();
+}, step_ms);
 
 setInterval(async () => {
   say({ event: "draws", amps: drawn, transaction });
@@ -187,7 +205,7 @@ setInterval(async () => {
   } catch (e) {
     say({ event: "failed", words: e.message });
   }
-}, 500);
+}, sample_ms);
 
 client.on("open", async () => {
   const boot = old
@@ -206,7 +224,16 @@ client.on("open", async () => {
   }
 });
 
-client.connect().catch((e) => say({ event: "failed", words: e.message }));
+// It connects again by itself, but for the first time.
+async function connect() {
+  try {
+    await client.connect();
+  } catch (e) {
+    say({ event: "failed", words: e.message });
+    if (!/^Unexpected HTTP response/.test(e.message)) setTimeout(connect, 1000);
+  }
+}
+connect();
 
 obey(async (order) => {
   if (order.wants !== undefined) wants = order.wants;
