@@ -199,6 +199,7 @@ setInterval(async () => {
       status = word;
       await report();
     }
+    if (transaction === null) return; // it has ended meanwhile
     const meterValue = [{ timestamp: now(), sampledValue: sampled() }];
     if (old) await client.call("MeterValues", { connectorId: 1, transactionId: transaction, meterValue });
     else await event("Updated", "MeterValuePeriodic", { meterValue });
