@@ -132,7 +132,8 @@ async def charged(site: Running, url: str, name: str, version: str) -> int:
 
 def energy(peer: Peer) -> float:
     """Wh of the running transaction, about: what it draws, a twentieth of a second at a time."""
-    return sum(e["amps"] * 230 * 0.5 / 3600 for e in peer.of("draws") if e["transaction"])
+    amps = sum(float(e["amps"]) for e in peer.of("draws") if e["transaction"])
+    return amps * 230 * 0.5 / 3600
 
 
 def test_a_user_is_billed_for_what_another_makers_charger_gave(site: Running) -> None:
