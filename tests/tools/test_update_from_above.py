@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from firmware.common.update import bundle
-from tests.firmware.charger.bench import KEY, SETTINGS
+from tests.firmware.charger.bench import SETTINGS
+from tests.firmware.energy_meter.rig import KEY
 from tests.live.running import Device, Running
 from tests.manager.ocpp.building import until
 from tests.manager.ocpp.rpc import Peer
