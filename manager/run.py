@@ -50,6 +50,7 @@ from shared import protocol
 
 if TYPE_CHECKING:
     from manager.energy import Energy
+    from manager.metrics import Metrics
     from manager.reception import Reception
     from manager.site_books import SiteBooks
 
@@ -151,6 +152,8 @@ class Manager:
         self.provider_ms = 0  # ... and when
         self.energy: Energy | None = None
         self.site_books: SiteBooks | None = None  # where bills are made
+        self.metrics: Metrics | None = None  # for Prometheus ...
+        self.scraper = ""  # ... and the token it comes with from elsewhere
         self.barred: Callable[[str], bool] = lambda _: False  # devices shut out from the cloud
         self.watch: Watch | None = None  # of the breaker on the main cable
         self.adapters: dict[str, Callable[[Mapping[str, Any]], None]] = {}  # not on MQTT

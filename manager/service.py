@@ -22,6 +22,7 @@ from manager.decision_log import DecisionLog
 from manager.energy import Asked, Energy
 from manager.forward import Forwarder, Settings
 from manager.logins import Logins, keep_token
+from manager.metrics import Metrics
 from manager.ocpp import service as ocpp
 from manager.outbox import LogLines, Outbox
 from manager.people import People
@@ -80,6 +81,8 @@ def serve(path: Path, *, verbose: bool) -> None:
         logins = Logins(store.path, store.write, manager.clock.utc_ms, time.monotonic)
         keep_token(store.path, logins.token)
         manager.logins = logins
+        manager.metrics = Metrics(manager)
+        manager.scraper = file.integrations.metrics_token
         manager.alongside.append(systemd.keep_telling)
         clock = manager.clock
         folding = Folding(store.path, file.retention, clock.utc_ms, manager.clock_settled)

@@ -31,6 +31,12 @@
     ca = "fog-ca.pem"
     cloud = "https://cloud.example/api/v1"   # left out: no cards and wishes from there
 
+    [metrics]                     # Prometheus: token, to read /metrics from another computer
+    [influxdb]                    # url, database, username and password or token, ca
+    [emoncms]                     # url, key, node, ca
+    [home_assistant]              # prefix; for a broker of its own host, port, username, password, ca
+    [[notify]]                    # who is told: name, url, about, user, again_s: docs/integrations.md
+
     [[feeder]]                    # a cable with a limit of its own
     name = "garage"
     limit_a = 20
@@ -71,6 +77,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from manager.core.breaker import Breaker, BreakerError, named
 from manager.core.site import ANY_A, MAIN, POLICIES, SOURCES, Feeder, Settings, Site, Window
+from manager.integrations import (
+    SUBJECTS,
+    Emoncms,
+    HomeAssistant,
+    InfluxDb,
+    Integrations,
+    Subject,
+    Told,
+)
 from manager.ocpp import settings as ocpp
 from manager.ocpp.settings import Ocpp
 from manager.retention import Retention
@@ -171,6 +186,7 @@ class SiteFile:
     bills: Bills = field(default_factory=Bills)
     price_area: str = ""  # of day-ahead prices
     source_url: str = ""  # where the provider says where energy comes from
+    integrations: Integrations = field(default_factory=Integrations)
     fetch: str = ""  # day-ahead prices: "omie", or an address with {year}, {month} and {day}
 
 
@@ -340,6 +356,7 @@ def parse(text: str) -> SiteFile:
     breaker = _breaker(top.table("breaker"), min(feeders[MAIN].limit_ma) / 1000)
     both = _ocpp(top.table("ocpp"), feeders, devices, settings.name) if "ocpp" in raw else Ocpp()
     others = both.down.chargers if both.down else ()
+    integrations = _integrations(top)
     top.done()
     site = Site(
         settings=settings,
@@ -353,7 +370,7 @@ def parse(text: str) -> SiteFile:
     check_failsafes(site, {d.id: (d.feeder or MAIN, d.failsafe_a) for d in devices.values()}, text)
     return SiteFile(
         site, broker, web, store, devices, opened, timezone, fog, breaker, both, decisions,
-        retention, bills, price_area, source_url, fetch,
+        retention, bills, price_area, source_url, integrations, fetch,
     )  # fmt: skip
 
 
@@ -501,6 +518,80 @@ def _fog(top: _Table) -> Fog:
     fog = Fog(url, key, t.word("password", ""), Path(ca) if ca else None, cloud)
     t.done()
     return fog
+
+
+def _integrations(top: _Table) -> Integrations:
+    t = top.table("metrics")
+    token = t.word("token", "")
+    if token and len(token) < 16:
+        raise t.error("token", "is too easy to guess: at least 16 characters")
+    t.done()
+    influxdb = emoncms = home = None
+    if "influxdb" in top.raw:
+        t = top.table("influxdb")
+        influxdb = InfluxDb(
+            _address(t),
+            t.word("database", "ievcc"),
+            t.word("username", ""),
+            t.word("password", ""),
+            t.word("token", ""),
+            _path(t.word("ca", "")),
+        )
+        if influxdb.token and influxdb.username:
+            raise t.error("token", "or username and password, not both")
+        t.done()
+    if "emoncms" in top.raw:
+        t = top.table("emoncms")
+        emoncms = Emoncms(
+            _address(t), t.word("key", None), t.word("node", ""), _path(t.word("ca", ""))
+        )
+        if not re.fullmatch(r"[0-9A-Fa-f]{32}", emoncms.key):
+            raise t.error("key", "is not emoncms's write key: 32 hexadecimal digits")
+        if not re.fullmatch(r"[\w .-]*", emoncms.node, re.ASCII):
+            raise t.error("node", f"{emoncms.node!r}: letters, digits, spaces and _ - . only")
+        t.done()
+    if "home_assistant" in top.raw:
+        t = top.table("home_assistant")
+        home = HomeAssistant(
+            t.word("prefix", "homeassistant"),
+            t.word("host", ""),
+            t.whole("port", 1883, 1, 65535),
+            t.word("username", ""),
+            t.word("password", ""),
+            _path(t.word("ca", "")),
+        )
+        if not re.fullmatch(r"[\w/-]+", home.prefix, re.ASCII):
+            raise t.error("prefix", f"{home.prefix!r} is not the beginning of a topic")
+        t.done()
+    told: dict[str, Told] = {}
+    for t in top.tables("notify"):
+        one = _told(t)
+        if one.name in told:
+            raise t.error("name", f"{one.name} is there twice")
+        told[one.name] = one
+    return Integrations(token, influxdb, emoncms, home, tuple(told.values()))
+
+
+def _address(t: _Table) -> str:
+    url = t.word("url", None)
+    if not re.match(r"https?://[^/?#@]+", url) or "?" in url or "#" in url:
+        # With @ it would hold a password: that has a key of its own, and is not shown.
+        raise t.error("url", "is not http://host:port or https://host/path")
+    return url.rstrip("/")
+
+
+def _told(t: _Table) -> Told:
+    url = t.word("url", None)
+    if not re.match(r"[a-z][a-z0-9+]*://.", url):
+        raise t.error("url", "is no address for messages: mailto://, ntfy://, json://...")
+    about = t.get("about", list(SUBJECTS))
+    if not isinstance(about, list) or not about or any(a not in SUBJECTS for a in about):
+        raise t.error("about", f"{about!r} is not a list of {', '.join(SUBJECTS)}")
+    chosen: tuple[Subject, ...] = tuple(s for s in SUBJECTS if s in about)
+    name = t.word("name", None)
+    one = Told(name, url, chosen, t.word("user", ""), t.whole("again_s", 900, 0, 86_400))
+    t.done()
+    return one
 
 
 def _breaker(t: _Table, limit_a: float) -> Breaker | None:

@@ -27,6 +27,7 @@ from manager.web import (
     devices,
     energy,
     login,
+    metrics,
     money,
     now,
     past,
@@ -87,6 +88,8 @@ def operations(manager: Manager, ending: asyncio.Event) -> list[api.Operation]:
     table += admission.operations(manager)
     if manager.energy is not None:
         table += energy.operations(manager.energy)
+    if manager.metrics is not None:
+        table += metrics.operations(manager.metrics)
     if manager.logins is not None:
         table += login.operations(manager.logins)
     return [*table, *described.operations(table)]
@@ -100,7 +103,9 @@ def app(manager: Manager, ending: asyncio.Event, shown_on: str = "127.0.0.1") ->
     files = assets()
     middleware = [Middleware(GZipMiddleware, minimum_size=1000)]
     if manager.logins is not None:
-        middleware.insert(0, Middleware(Guard, logins=manager.logins, shown_on=shown_on))
+        middleware.insert(
+            0, Middleware(Guard, logins=manager.logins, shown_on=shown_on, scraper=manager.scraper)
+        )
 
     async def asset(request: Request) -> Response:
         content, kind = files[request.url.path]

@@ -99,11 +99,14 @@ def drop_cookie(response: Response) -> None:
 
 
 class Guard:
-    """The middleware. `shown_on`: the address the page is bound to."""
+    """The middleware. `shown_on`: the address the page is bound to; `scraper`: the token for
+    /metrics and nothing else, "" for none.
+    """
 
-    def __init__(self, app: ASGIApp, logins: Logins, shown_on: str) -> None:
+    def __init__(self, app: ASGIApp, logins: Logins, shown_on: str, scraper: str = "") -> None:
         self.app = app
         self.logins = logins
+        self.scraper = scraper
         self.only_here = is_loopback(shown_on)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,11 +154,20 @@ class Guard:
                 return refusal(403, "the header X-CSRF-Token is missing or of another login")
         if who.role or path in _OPEN or not path.startswith(("/api/", "/metrics")):
             return None
-        if path == "/metrics" and self._asked_here(scope, headers):
+        if path == "/metrics" and (self._asked_here(scope, headers) or self._scrapes(headers)):
             return None
         if not self.logins.any():
             return refusal(401, NO_ACCOUNT)
         return refusal(401, "log in first")
+
+    def _scrapes(self, headers: Headers) -> bool:
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        wanted = self.scraper.encode()
+        return (
+            bool(wanted)
+            and kind.lower() == "bearer"
+            and hmac.compare_digest(given.strip().encode(), wanted)
+        )
 
     @staticmethod
     def _asked_here(scope: Scope, headers: Headers) -> bool:

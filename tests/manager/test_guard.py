@@ -26,6 +26,7 @@ from manager.web import api, guard, login
 from manager.web.guard import Guard
 
 GOOD = "correct horse battery"
+SCRAPER = "what Prometheus says"
 
 
 class Site:
@@ -70,7 +71,9 @@ class Site:
                     ]
                 ),
             ],
-            middleware=[Middleware(Guard, logins=self.logins, shown_on=shown_on)],
+            middleware=[
+                Middleware(Guard, logins=self.logins, shown_on=shown_on, scraper=SCRAPER)
+            ],
         )
         return TestClient(app, base_url=url, client=(address, 5000))
 
@@ -257,6 +260,16 @@ def test_the_commands_on_this_computer_need_no_login(site: Site) -> None:
     bearer = {"Authorization": f"Bearer {file.read_text()}"}
     assert client.post("/api/people", headers=bearer).status_code == 200
     assert client.get("/api/own", headers={"Authorization": "Bearer x"}).status_code == 401
+
+
+def test_the_scrapers_token_opens_the_metrics_and_nothing_else(site: Site) -> None:
+    site.add("Ana", "administrator")
+    away = site.client(address="10.0.0.9")
+    told = {"Authorization": f"Bearer {SCRAPER}"}
+    assert away.get("/metrics", headers=told).status_code == 200
+    assert away.get("/metrics", headers={"Authorization": "Bearer wrong"}).status_code == 401
+    assert away.get("/api/own", headers=told).status_code == 401
+    assert away.post("/api/people", headers=told).status_code == 401
 
 
 def test_metrics_are_for_this_computer_and_who_is_logged_in(site: Site) -> None:
