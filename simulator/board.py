@@ -20,7 +20,8 @@ and beyond the usual:
     {"pilot": {"source_ohm": 970, "plus_mv": 12600, "minus_mv": -11400, "top_ohm": 101000, ..}}
     {"speed": 20} (the board's clock runs so many times faster than the world's from now on)
     {"net": {"wifi": 1, "dns": 1, "connect": 1, "tls": 1, "send": 1, "receive": 1}}
-        0: healthy; 1: hangs for ever; n > 1: each call hangs n ms
+        0: healthy; 1: hangs for ever; n > 1: each call hangs n ms; "garbage": n: waiting for the
+        network is all collections of garbage, each n ms long
 
 A line that cannot be is answered {"error": "..."} and changes nothing. What goes out, on every
 change and on get:
@@ -83,7 +84,7 @@ _INPUT = struct.Struct("<BBhii")
 _LONGEST_MS = 86_400_000
 _HICCUP_S = 0.5  # a disk and a scheduler do not run faster with a board's clock
 FASTEST = 1000  # a computer keeps up with some tens
-_NET = ("wifi", "dns", "connect", "tls", "send", "receive")
+_NET = ("wifi", "dns", "connect", "tls", "send", "receive", "garbage")
 _I2C_WRITE, _SPI_TRANSFER = 2, 3  # as in boards/buses.py
 RESET_STATUS, SOFT_RESET_STATUS, BENCH_GONE_STATUS = 42, 43, 44
 

@@ -7,7 +7,7 @@ several to a packet from the bench, one a packet from the board:
     bench to board  kind u8, index u8, a i16, b i32, c i32
       D pin      b level 0 or 1 (b -1: nothing drives it, the pull decides) A pin      a: pin
       whose PWM the voltage follows or -1; b, c: microvolts while that pin is high, low X fault
-      b value; index 0 Wi-Fi, 1 DNS, 2 connect, 3 TLS, 4 send, 5 receive (see FAULTS)
+      b value; index 0 Wi-Fi, 1 DNS, 2 connect, 3 TLS, 4 send, 5 receive, 6 garbage
       C b: how many times faster than the world the board's clock runs from now on I
       a: length of the bytes that follow in this packet: the answer to an I2C or SPI transfer
     board to bench  kind u8, index u8, a u16, b u32, t u32 (the board's milliseconds)
@@ -22,6 +22,7 @@ lock). So a thread here keeps the turn until it waits in one of the shims, which
 board's network calls and sleeps give it up too.
 """
 
+import gc
 import struct
 
 import host
@@ -31,8 +32,8 @@ RECORD = 12
 PIN_DIGITAL, PIN_ANALOG, FAULT, ANSWER, CLOCK = 68, 65, 88, 73, 67  # ord("D"), "A", "X", "I", "C"
 
 # Faults the bench can inject into the network, by index; 0 is healthy.
-WIFI, DNS, CONNECT, TLS, SEND, RECEIVE = range(6)
-faults = [0, 0, 0, 0, 0, 0]
+WIFI, DNS, CONNECT, TLS, SEND, RECEIVE, GARBAGE = range(7)
+faults = [0, 0, 0, 0, 0, 0, 0]
 
 KIND = host.getenv("BOARD_KIND") or "charger"
 CHIP = host.getenv("BOARD_CHIP") or ("esp8266" if KIND == "energy_meter" else "esp32")
@@ -199,8 +200,28 @@ def wait_any(files, events, us):
     if _channel is not None:
         poller.register(_channel, host.select.POLLIN)
     give_turn()
-    poller.poll(min(50, (us // _speed + 999) // 1000))
+    poller.poll(min(5 if faults[GARBAGE] else 50, (us // _speed + 999) // 1000))
     take_turn()
+    if faults[GARBAGE]:
+        _collect()
+
+
+_EVERY_US = 20_000  # about once in each round of a charger's safety lane
+_collected_us = 0
+
+
+def _collect():
+    """The thread that waits for the network makes garbage all the time: its collections keep every
+    other thread waiting, each as many ms of the board's clock as the fault says."""
+    global _collected_us
+    began = now_us()
+    if began - _collected_us < _EVERY_US:
+        return
+    gc.collect()
+    left = began + faults[GARBAGE] * 1000 - _elapsed_us()
+    if left > 0:
+        host.sleep_us(left // _speed)  # the turn is kept, and nothing is heard meanwhile
+    _collected_us = now_us()
 
 
 def _ready(events, file):
