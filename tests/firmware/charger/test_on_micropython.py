@@ -13,6 +13,7 @@ PURE = (
     "test_interlocks.py",
     "test_evse.py",
     "test_recorded_night.py",
+    "test_recorded_charging.py",
     "test_sessions.py",
     "test_access.py",
     "test_pn532.py",
