@@ -297,6 +297,34 @@ def test_residual_current_monitor_fails_its_test():
     assert rig.out.state == "A1"
 
 
+def test_a_user_clears_a_failed_test_without_a_restart_and_the_next_test_decides():
+    for at_start in (False, True):
+        rig = Rig(boot=not at_start)
+        rig.monitor = False
+        rig.run(2000)
+        rig.car = "B"
+        rig.run(500)
+        rig.car = "C"
+        for _ in range(2):  # the second time the monitor is still broken
+            rig.run(70_000)
+            assert rig.closed_at is None
+            assert rig.out.faults == ["residual_self_test"], at_start
+            assert rig.out.state == "F1"
+            rig.i.clear = "residual_self_test"
+            rig.step()
+            rig.i.clear = ""
+        rig.run(70_000)
+        rig.monitor = True
+        rig.run(10_000)
+        assert rig.out.faults == ["residual_self_test"]  # nobody has said that it is well
+        rig.i.clear = "*"
+        rig.step()
+        rig.i.clear = ""
+        assert closes_again(rig, 70_000)
+        assert rig.out.faults == []
+        assert rig.out.latches == {}
+
+
 def test_welded_contactor():
     rig = Rig().charge()
     rig.weld = True

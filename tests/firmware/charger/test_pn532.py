@@ -295,3 +295,94 @@ def test_uart_wakes_the_reader_and_takes_frames_in_pieces():
         if bus.ready():
             got.append(content(bus.read()))
     assert got == [b"", h("03 32 01 06 07")]
+
+
+BYTE_US_I2C = 23  # nine bits at 400 kHz
+BYTE_US_SPI = 8  # at 1 MHz
+UART_FIFO = 128  # bytes an ESP32 takes without waiting for the line
+LONGEST_US = 5_000
+
+
+class OnI2C:
+    """A reader behind I2C; `us` is for how long the bus was busy."""
+
+    def __init__(self, chip):
+        self.chip = chip
+        self.us = 0
+
+    def writeto(self, _address, data):
+        self.us += BYTE_US_I2C * (len(data) + 1)
+        self.chip.write(data)
+
+    def readfrom(self, _address, size):
+        self.us += BYTE_US_I2C * (size + 1)
+        if size == 1:
+            return bytes((1 if self.chip.ready() else 0,))
+        return (b"\x01" + self.chip.read() + bytes(size))[:size]
+
+
+class OnSPI:
+    """The same behind SPI."""
+
+    def __init__(self, chip):
+        self.chip = chip
+        self.us = 0
+
+    def write_readinto(self, out, into):
+        self.us += BYTE_US_SPI * len(out)
+        out = pn532._reversed(out)
+        back = bytearray(len(into))
+        if out[0] == 1:
+            self.chip.write(out[1:])
+        elif out[0] == 2:
+            back[1] = 1 if self.chip.ready() else 0
+        else:
+            data = self.chip.read()[: len(back) - 1]
+            back[1 : 1 + len(data)] = data
+        into[:] = pn532._reversed(bytes(back))
+
+
+class OnUART:
+    """The same behind a serial line, whose driver takes and gives without waiting."""
+
+    def __init__(self, chip):
+        self.chip = chip
+        self.us = 0
+        self.line = b""
+
+    def write(self, data):
+        assert len(data) <= UART_FIFO
+        at = data.find(b"\x00\x00\xff")
+        self.chip.write(data[at:])
+
+    def any(self):
+        if not self.line and self.chip.ready():
+            self.line = self.chip.read()
+        return len(self.line)
+
+    def read(self, size):
+        got, self.line = self.line[:size], self.line[size:]
+        return got
+
+
+def test_no_step_holds_the_safety_lane_up_for_five_milliseconds():
+    for wrong in (0, 20):
+        for wire in (OnI2C, OnSPI, OnUART):
+            chip = Bus(Dice(6), wrong)
+            line = wire(chip)
+            if wire is OnI2C:
+                bus = pn532.OverI2C(line)
+            elif wire is OnSPI:
+                bus = pn532.OverSPI(line, FakePin())
+            else:
+                bus = pn532.OverUART(line)
+            reader = Reader(bus, True)
+            longest = now = 0
+            while now < 40_000:
+                now += 20
+                chip.card = CARD if now // 5000 % 2 else None
+                line.us = 0
+                reader.step(now)
+                longest = max(longest, line.us)
+            assert longest <= LONGEST_US, (wire, longest)
+            assert wrong or reader.taps == 4, (wire, reader.taps)
