@@ -47,7 +47,7 @@ class Replay(Rig):
         self.pilot = Pilot(self.calibration)
         self.dice = Dice(7)
         self.windows = {}  # some of each kind, taken in turn
-        self.shown = (0, 0, 12_000, -12_000, "A", 0)
+        self.shown: tuple[int, int, int, int | None, str, int] = (0, 0, 12_000, None, "A", 0)
         Rig.__init__(self)
 
     def window(self, duty):
