@@ -19,6 +19,7 @@ from typing import Any
 
 from manager.core import laxity
 from manager.core.sharing import POLICIES, Offers, Wish
+from manager.core.site import NO_MINUTE
 
 TURN_S = 15 * 60
 LOW_VOLTS = 200  # a phase may be as low, and 208 V is some networks' own
@@ -50,6 +51,8 @@ class Allocator:
 
     sessions: dict[str, _Car] = field(default_factory=dict)
     peaks: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    rises: laxity.Rises = field(default_factory=dict)
+    minute: int = NO_MINUTE
 
     def decide(self, request: Mapping[str, Any]) -> Offers:
         """Whole amperes for each charger of the request. RequestError says what is wrong with it."""
@@ -65,7 +68,7 @@ class Allocator:
             raise RequestError("limit_a", "is missing, and there are no groups")
         if request.get("house_a") is not None:
             house_ma = round(_number(request, "house_a", -1e6, 1e6) * 1000)
-            self.peaks = laxity.with_peak(self.peaks, (house_ma,), round(now_s * 1000))
+            self._learn(house_ma, round(now_s * 1000), request)
         chargers = request.get("chargers")
         if not isinstance(chargers, list):
             raise RequestError("chargers", "must be a list")
@@ -80,6 +83,16 @@ class Allocator:
             offers = POLICIES[policy](wishes, {_ROOM: math.floor((limit_a or 0) * 1000 + _HAIR)})
         self._remember(chargers, offers, now_s)
         return offers
+
+    def _learn(self, house_ma: int, now_ms: int, request: Mapping[str, Any]) -> None:
+        self.minute = NO_MINUTE
+        if request.get("minute") is not None:
+            self.minute = math.floor(_number(request, "minute", 0, 7 * 1440 - 1))
+        before = self.peaks
+        self.peaks = laxity.with_peak(before, (house_ma,), now_ms)
+        if before and before[-1][0] != self.peaks[-1][0]:
+            most = [(at, max(ma)) for at, ma in self.peaks[-4:]]
+            self.rises = laxity.learned_rises(self.rises, most, self.minute)
 
     def _wish(
         self, charger: Any, place: int, policy: str, now_s: float, request: Mapping[str, Any]
@@ -112,7 +125,8 @@ class Allocator:
                     house = [(at, ma[0]) for at, ma in self.peaks]
                     known = round(request["house_a"] * 1000)
                     on = car.on_s is not None
-                    spare = laxity.spare_ma(known, house, round(now_s * 1000), on)
+                    now_ms = round(now_s * 1000)
+                    spare = laxity.spare_ma(known, house, now_ms, on, self.rises, self.minute)
         return Wish(
             id=charger["id"],
             rooms=(_ROOM,),

@@ -298,7 +298,7 @@ def learned(habits: Habits, minute: int, current_ma: int, now_ms: int) -> Habits
         if sum(rises) > 14 * 3600:  # two weeks of weekdays and more: let the old ones fade
             rises = [-(-c // 2) for c in rises]
         steps = {**steps, kind: tuple(rises)}
-    return Habits({**habits.hours, hour: tuple(counts)}, now_ms, current_ma, steps)
+    return Habits({**habits.hours, hour: tuple(counts)}, now_ms, current_ma, steps, habits.rises)
 
 
 def _hour_of_day(minute: int) -> int:

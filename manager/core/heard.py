@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from manager.core import headroom, laxity, leases, registration
@@ -121,10 +122,15 @@ def learn(work: Work, feeder: str) -> None:
     """Add what the house draws now to its minutes' peaks and to its habits."""
     house = work.houses[feeder]
     peaks = laxity.with_peak(house.peaks, house.current_ma, work.now)
+    habits = work.site.habits.get(feeder, Habits())
     if peaks is not house.peaks:
         work.houses[feeder] = changed(house, peaks=peaks)
+        if house.peaks and peaks[-1][0] != house.peaks[-1][0]:
+            most = [(at, max(ma)) for at, ma in peaks[-4:]]
+            rises = laxity.learned_rises(habits.rises, most, work.site.minute)
+            habits = replace(habits, rises=rises)
     habits = headroom.learned(
-        work.site.habits.get(feeder, Habits()),
+        habits,
         work.site.minute,
         max(work.houses[feeder].current_ma),
         work.now,

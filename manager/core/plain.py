@@ -64,7 +64,11 @@ def site_to_plain(site: Site) -> dict[str, Any]:
             for feeder, habits in site.habits.items()
         },
         "steps": {
-            feeder: {str(kind): list(rises) for kind, rises in habits.steps.items()}
+            feeder: {str(kind): list(steps) for kind, steps in habits.steps.items()}
+            for feeder, habits in site.habits.items()
+        },
+        "rises": {
+            feeder: {str(kind): list(rises) for kind, rises in habits.rises.items()}
             for feeder, habits in site.habits.items()
         },
     }
@@ -107,10 +111,8 @@ def site_from_plain(plain: dict[str, Any], now_ms: int) -> Site:
             habits={
                 feeder: Habits(
                     {int(h): tuple(counts) for h, counts in hours.items()},
-                    steps={
-                        int(kind): tuple(rises)
-                        for kind, rises in plain.get("steps", {}).get(feeder, {}).items()
-                    },
+                    steps=_by_kind(plain, "steps", feeder),
+                    rises=_by_kind(plain, "rises", feeder),
                 )
                 for feeder, hours in plain["habits"].items()
             },
@@ -122,6 +124,10 @@ def site_from_plain(plain: dict[str, Any], now_ms: int) -> Site:
         if isinstance(e, PlainError):
             raise
         raise PlainError(f"not a kept site: {e!r}") from e
+
+
+def _by_kind(plain: dict[str, Any], table: str, feeder: str) -> dict[int, tuple[int, ...]]:
+    return {int(k): tuple(counts) for k, counts in plain.get(table, {}).get(feeder, {}).items()}
 
 
 def settings_from_plain(plain: dict[str, Any]) -> Settings:

@@ -248,6 +248,7 @@ class Habits:
     # How often it rose by so many half A from one second to the next, for each hour of the day
     # (0..23), and of a day of the weekend (24..47).
     steps: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    rises: Mapping[int, tuple[int, ...]] = field(default_factory=dict)  # see `laxity`
 
 
 @dataclass(frozen=True)

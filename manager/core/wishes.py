@@ -8,7 +8,7 @@ from manager.core import laxity
 from manager.core.explain import limited_by
 from manager.core.reasons import Reason
 from manager.core.sharing import Wish
-from manager.core.site import Charger, changed
+from manager.core.site import Charger, Habits, changed
 from manager.core.work import Work, usable_a
 
 PROBE_MS = 3_600_000  # a car that stopped and is offered nothing since is asked so often whether it wants some
@@ -89,7 +89,9 @@ def spare_ma(work: Work, charger: Charger) -> int:
     for name, phase in work.keys(charger):
         house = work.houses.get(name)
         if house is not None and house.read_ms >= 0:
-            spares.append(laxity.spare_on_ma(house, phase, work.now, on))
+            habits = work.site.habits.get(name, Habits())
+            minute = work.site.minute
+            spares.append(laxity.spare_on_ma(house, phase, work.now, on, habits.rises, minute))
     return max(spares)
 
 

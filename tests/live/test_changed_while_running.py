@@ -33,6 +33,15 @@ update_interval_s = 0
 max_counters = 3
 min_on_s = 0
 min_off_s = 0
+
+[[device]]
+id = "c1"
+[[device]]
+id = "c2"
+[[device]]
+id = "c3"
+[[device]]
+id = "Garage"
 """
 
 
@@ -151,7 +160,15 @@ def as_it_was(site: Site) -> Iterator[None]:
     site.running.post("/api/source", {"source": None})
     for name in site.lease:
         site.running.post("/api/wish", {"charger": name})
-    site.change(site={"policy": "fair", "max_active": None}, windows=[], feeders=[], devices=[])
+        site.running.post("/api/limit", {"charger": name, "limit_a": None})
+        site.running.post("/api/priority", {"charger": name, "priority": 0})
+    site.running.post("/api/limit", {"limit_a": None})
+    site.change(
+        site={"policy": "fair", "max_active": None},
+        windows=[],
+        feeders=[],
+        devices=[{"id": name, "feeder": None} for name in (*site.lease, "Garage")],
+    )
 
 
 def test_policies(site: Site) -> None:
@@ -159,6 +176,40 @@ def test_policies(site: Site) -> None:
     site.settle_in_any_order(28, 0, 0)
     site.change(site={"policy": "equal"})
     site.settle(9, 9, 9)  # 28 A for three: the thesis' rule leaves one
+
+
+def test_limits_by_hand_and_priorities(site: Site) -> None:
+    site.running.post("/api/limit", {"charger": "c1", "limit_a": 8})
+    site.settle(8, 10, 10)
+    site.running.post("/api/limit", {"limit_a": 24})  # the site's
+    site.settle_in_any_order(7, 7, 6)
+    for name in ("c1", "c2"):
+        site.running.post("/api/priority", {"charger": name, "priority": 2})
+    site.settle(0, 0, 20)
+    site.running.post("/api/limit", {"limit_a": None})
+    site.settle(0, 0, 28)
+
+
+def test_who_must_leave_soon_comes_first(site: Site) -> None:
+    for name, kwh, hours in (("c1", 2, 20), ("c2", 20, 2), ("c3", 2, 21)):
+        until_ = time.strftime("%H:%M", time.gmtime(time.time() + hours * 3600))
+        site.running.post("/api/wish", {"charger": name, "kwh": kwh, "until": until_})
+    site.change(site={"policy": "deadline"})
+    site.settle(0, 27, 0)  # 0.2 A of 28 are left for what meters do not show
+    site.running.post("/api/limit", {"charger": "c2", "limit_a": 10})
+    site.settle(16, 10, 0)  # who has time leaves the house 2 A
+
+
+def test_the_least_carbon(site: Site) -> None:
+    first = int(time.time()) // 900 * 900
+    quarters = [{"start_s": first + n * 900, "value": 500 if n < 20 else 100} for n in range(96)]
+    site.put("/api/hours", {"carbon": quarters})
+    until_ = time.strftime("%H:%M", time.gmtime(time.time() + 23 * 3600))
+    site.running.post("/api/wish", {"charger": "c1", "kwh": 2, "until": until_})
+    site.settle_in_any_order(10, 9, 9)
+    site.change(site={"policy": "green"})
+    site.settle(0, 14, 14)
+    assert site.reason("c1").startswith("standby: charges in better hours, from ")
 
 
 def test_how_many_at_once(site: Site) -> None:
@@ -188,6 +239,38 @@ def test_feeders_and_windows(site: Site) -> None:
     site.settle(8, 10, 10)
 
 
+def test_a_tree_of_feeders_with_a_meter_of_its_own(site: Site) -> None:
+    garage = {"name": "garage", "limit_a": 15}
+    site.change(
+        feeders=[garage],
+        devices=[{"id": "c1", "feeder": "garage"}, {"id": "c2", "feeder": "garage"}],
+    )
+    site.settle_in_any_order(8, 7, 13)
+    site.change(feeders=[{**garage, "limit_a": 12}])
+    site.settle(6, 6, 16)
+    # A branch of the garage, for c1.
+    site.change(
+        feeders=[{**garage, "limit_a": 20}, {"name": "row", "limit_a": 7, "parent": "garage"}],
+        devices=[{"id": "c1", "feeder": "row"}],
+    )
+    site.settle_in_any_order(7, 11, 10)
+    # What else hangs in the garage has a meter there.
+    site.change(devices=[{"id": "Garage", "feeder": "garage"}])
+    site.amps["Garage"] = 6.0
+    site.settle(7, 7, 14)  # the house's own meter sees that too, and shows 4 A still
+
+
+def test_the_sun_first(site: Site) -> None:
+    site.running.post("/api/source", {"source": "solar_first"})
+    site.settle(6, 6, 6)  # in any case
+    site.amps["Roof"] = 28.0
+    site.settle(8, 8, 8)  # 24 A beyond the house
+    site.amps["Roof"] = 10.0
+    site.settle(6, 6, 6)
+    site.running.post("/api/source", {"source": "grid"})
+    site.settle_in_any_order(10, 9, 9)
+
+
 def test_the_source_by_hand_and_back_and_by_a_window(site: Site) -> None:
     command = [sys.executable, "-m", "manager", "source", "solar_only", "--url", site.running.url]
     said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
@@ -203,6 +286,17 @@ def test_the_source_by_hand_and_back_and_by_a_window(site: Site) -> None:
     site.change(windows=[{"start": "00:00", "end": "24:00", "source": "solar_only"}])
     assert site.running.get("/api/settings")["windows"][0]["source"] == "solar_only"
     site.settle_in_any_order(10, 9, 9)
+
+
+@pytest.mark.soak  # a provider is asked once a minute
+def test_a_provider_that_changes_its_word(site: Site) -> None:
+    for word, offers in (
+        ("solar_only", [0, 0, 0]),
+        ("solar_first", [6, 6, 6]),
+        ("grid", [9, 9, 10]),
+    ):
+        Provider.says = {"source": word}
+        until(f"{word}: {offers}", lambda o=offers: sorted(site.offers()) == o, 90)  # type: ignore[misc]
 
 
 def test_a_wish_and_the_hours_to_come(site: Site) -> None:

@@ -94,8 +94,8 @@ class OwnRuleWorld(World):
         ):
             plugged = message["state"] != "A1"
             amps = message.get("cap_a", 0) if plugged else 0
-            _, before, _ = self.told[device][-1]
-            if amps != before:
+            _, before, still = self.told[device][-1]
+            if amps != before or (still and not plugged):
                 after = before if plugged and before > amps else 0
                 self.told[device].append((self.now, amps, after))
                 self.dirty = True

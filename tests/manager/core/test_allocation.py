@@ -76,6 +76,29 @@ def test_the_urgent_first_and_room_left_by_who_can_wait() -> None:
     assert lately.decide(asked("deadline", 20, night, house_a=10) | {"now_s": 120}) == {"c1": 10}
 
 
+def test_the_house_is_left_what_it_rises_by_at_such_a_time() -> None:
+    """A house that from 18:00 to 22:00 on weekdays goes up by 6 A every other ten minutes, and else stays."""
+    allocator = Allocator()
+    night = car("c1", est_departure_s=600 * HOUR_S, requested_kwh=10, delivered_kwh=0)
+
+    def ask(minute: int, *cars: dict[str, Any]) -> dict[str, int]:
+        evening = 18 * 60 <= minute % 1440 < 22 * 60 and minute % 10080 < 5 * 1440
+        house = 10.5 if evening and minute % 10 < 5 else 4.5
+        more = {"house_a": house, "now_s": minute * 60, "minute": minute % 10080}
+        return allocator.decide(asked("deadline", 30 - house, *cars) | more)
+
+    for minute in range(14 * 1440):
+        ask(minute)
+    at = {}
+    for minute in range(14 * 1440, 21 * 1440):
+        offer = ask(minute, night)["c1"]
+        if minute % 10 == 9:
+            at[minute % 10080] = offer
+    assert at[2 * 1440 + 12 * 60 + 9] == 23  # 25.5 A less the 2 A of any house
+    assert at[2 * 1440 + 18 * 60 + 239] == 19
+    assert at[5 * 1440 + 18 * 60 + 239] == 23  # at the weekend it does not
+
+
 def test_who_has_become_urgent_stays_so() -> None:
     allocator = Allocator()
     one = car("c1", est_departure_s=3 * HOUR_S, requested_kwh=10, delivered_kwh=0)
