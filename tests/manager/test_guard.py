@@ -71,9 +71,7 @@ class Site:
                     ]
                 ),
             ],
-            middleware=[
-                Middleware(Guard, logins=self.logins, shown_on=shown_on, scraper=SCRAPER)
-            ],
+            middleware=[Middleware(Guard, logins=self.logins, shown_on=shown_on, scraper=SCRAPER)],
         )
         return TestClient(app, base_url=url, client=(address, 5000))
 

@@ -226,6 +226,19 @@ def test_who_must_leave_soon_comes_first_and_the_other_leaves_room_for_the_house
     assert got.offers() == (8, 6)  # 16 A free, 2 A of them left to the house
 
 
+def test_what_the_house_rises_by_is_learned_and_known_over_a_restart() -> None:
+    got = plant(30, 1, policy="deadline")
+    for _ in range(6):
+        got.house(4)
+        got.run(60)
+        got.house(7)
+        got.run(60)
+    rises = got.site.habits[MAIN].rises
+    assert {step for counts in rises.values() for step, n in enumerate(counts) if n} == {0, 6}
+    again = plain.site_from_plain(plain.site_to_plain(got.site), got.now)
+    assert again.habits[MAIN].rises == rises
+
+
 # --- silence --------------------------------------------------------------------------------------
 
 
