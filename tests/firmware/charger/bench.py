@@ -145,16 +145,21 @@ class Bench:
         file = self.folder / f"{self.path.stem}.log"
         return file.read_text() if file.exists() else ""
 
-    def waited_ms(self) -> float:
-        """How long the computer has let the board's processes, the broker's and this one wait for a processor."""
-        total = 0
+    def waiting(self) -> dict[str, int]:
+        """How long each thread of the board's processes, of the broker and of this one has waited for a processor
+        since it began, ns."""
+        found: dict[str, int] = {}
         todo = [self.child.pid, *self.beside]
         while todo:
             for task in Path(f"/proc/{todo.pop()}/task").glob("*"):
                 with contextlib.suppress(OSError):
-                    total += int((task / "schedstat").read_text().split()[1])
+                    found[task.name] = int((task / "schedstat").read_text().split()[1])
                     todo += [int(pid) for pid in (task / "children").read_text().split()]
-        return total / 1e6
+        return found
+
+    def waited_ms(self, since: dict[str, int]) -> float:
+        """How long they have waited since then, together."""
+        return sum(ns - since.get(task, 0) for task, ns in self.waiting().items()) / 1e6
 
     def pace(self, speed: int) -> None:
         """From now on the board's clock runs so many times as fast as the world's."""

@@ -153,13 +153,13 @@ def leaves_c(bench: Bench, k: int) -> Trial:
     """The car leaves C: ms from the pilot's pin to the contactor's."""
     charging(bench)
     bench.pace(1)
-    before = bench.waited_ms()
+    before = bench.waiting()
     time.sleep(0.003 * (k % 11))
     at = len(bench.lines)
     bench.put(ev="AB"[k % 2])
     left = bench.wait(lambda got: got["state"][0] in "AB", since=at)
     opened = bench.wait(lambda got: not got["contactor"], since=at)
-    waited_ms = bench.waited_ms() - before
+    waited_ms = bench.waited_ms(before)
     bench.pace(FAST)
     return int(opened["t_ms"] - left["t_ms"]), waited_ms
 
@@ -169,13 +169,13 @@ def residual(bench: Bench, k: int) -> Trial:
     trial needs is a fresh flash, as after service."""
     charging(bench)
     bench.pace(1)
-    before = bench.waited_ms()
+    before = bench.waiting()
     time.sleep(0.003 * (k % 11))
     at = len(bench.lines)
     bench.put(residual_ma={"dc": 30})
     tripped = bench.wait(lambda got: got["rcm"], since=at)
     opened = bench.wait(lambda got: not got["contactor"], since=at)
-    waited_ms = bench.waited_ms() - before
+    waited_ms = bench.waited_ms(before)
     bench.pace(FAST)
     until((bench.flash / "latches.bak").exists)
     bench.restart(("latches", "latches.bak"), residual_ma={"dc": 0}, ev="A")
@@ -235,12 +235,12 @@ def cut(bench: Bench, manager: ChargerManager, k: int) -> Trial:
     number = manager.lease(32 - k % 5)
     bench.offers(32 - k % 5)
     manager.confirms(number)
-    before = bench.waited_ms()
+    before = bench.waiting()
     time.sleep(0.003 * (k % 11))
     number = manager.lease(7 + k % 7)
     bench.offers(7 + k % 7)
     changed = time.monotonic()
-    waited_ms = bench.waited_ms() - before
+    waited_ms = bench.waited_ms(before)
     manager.confirms(number)
     return round((changed - manager.arrived) * 1000), waited_ms
 
@@ -251,7 +251,7 @@ def lost(bench: Bench, manager: ChargerManager, hang: Callable[[], None], k: int
     The end counts from when the charger began to send the message that the lease answers: after it
     had done what that message tells of, and before the manager heard it.
     """
-    before = bench.waited_ms()
+    before = bench.waiting()
     number = manager.lease(16)
     changed = bench.wait(lambda got: got["offer_a"] == 16)["t_ms"]
     manager.confirms(number)
@@ -263,16 +263,16 @@ def lost(bench: Bench, manager: ChargerManager, hang: Callable[[], None], k: int
     bench.offers(20)
     at = len(bench.lines)
     hang()
-    waited_ms = bench.waited_ms() - before
+    waited_ms = bench.waited_ms(before)
     bench.pace(FAST)
     # Until shortly before the end, each time at another phase of the charger's rounds.
     time.sleep(max(0, changed + TTL_MS - 200 - 11 * (k % 9) - bench.now_ms()) / FAST / 1000)
     bench.pace(1)
-    before = bench.waited_ms()
+    before = bench.waiting()
     if bench.line["offer_a"] == 6:
         waited_ms = float("inf")  # it ended while the clock was fast: that cannot be measured
     ended = bench.wait(lambda got: got["offer_a"] == 6, since=at)["t_ms"]
-    waited_ms += bench.waited_ms() - before
+    waited_ms += bench.waited_ms(before)
     assert ended >= changed + TTL_MS, "before the promised end"
     return round(int(ended) - heard_ms - TTL_MS), waited_ms
 
