@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -146,26 +147,31 @@ def test_no_manager_needed_on_a_fixed_current_and_a_stop_is_obeyed(
         assert manager.of(protocol.SESSION_END)[0]["why"] == "manager"
 
 
+def house_of(manager: ChargerManager) -> Callable[[int], None]:
+    """A meter that says what the house draws, mA, to whoever listens."""
+    sender = protocol.Sender(None, 1)
+
+    def house(ma: int) -> None:
+        load = {
+            "code": protocol.COUNTER_LOAD,
+            "current_ma": [ma],
+            "voltage_dv": [2300],
+            "power_w": [ma * 23 // 100],
+            "energy_wh": [1],
+            "age_ms": 100,
+        }
+        manager.raw("Counter-1/up", sender.seal("ievcc/home/Counter-1/up", load))
+
+    return house
+
+
 def test_the_charger_follows_the_meter_by_itself(
     tmp_path: Path, micropython: str, mosquitto: str
 ) -> None:
     rule = {"mode": "intelligent", "contracted_a": 30, "meter_sees": "house"}
     with charger(tmp_path, 1, **rule, change_ms=0) as (bench, manager):
         until(lambda: manager.status["state"] == "A1", 20)
-        sender = protocol.Sender(None, 1)
-        topic = "ievcc/home/Counter-1/up"
-
-        def house(ma: int) -> None:
-            load = {
-                "code": protocol.COUNTER_LOAD,
-                "current_ma": [ma],
-                "voltage_dv": [2300],
-                "power_w": [ma * 23 // 100],
-                "energy_wh": [1],
-                "age_ms": 100,
-            }
-            manager.raw("Counter-1/up", sender.seal(topic, load))
-
+        house = house_of(manager)
         bench.put(ev="B")
         for ma, amps in ((5000, 22), (10_000, 17), (21_000, 6), (21_500, 0)):
             house(ma)
@@ -243,6 +249,25 @@ def test_the_timer_of_the_week(tmp_path: Path, micropython: str, mosquitto: str)
         assert manager.of(protocol.CONFIG_VALUE)[0]["result"] == "refused"
         manager.say({"code": protocol.CONFIG_SET, "name": "schedule", "value": '"tu 10:00-11:00"'})
         bench.wait(lambda got: got["offer_a"] == 0, 10)
+
+
+@pytest.mark.parametrize("mode", ["managed", "intelligent"])
+def test_the_timer_of_the_week_in_the_other_modes(
+    tmp_path: Path, micropython: str, mosquitto: str, mode: str
+) -> None:
+    rule = {"mode": mode, "contracted_a": 30, "meter_sees": "house", "change_ms": 0}
+    with charger(tmp_path, schedule="mo 10:00-11:00", **rule) as (bench, manager):
+        until(lambda: manager.status["state"] == "A1", 20)
+        house = house_of(manager)
+        bench.put(ev="B")
+        monday = 4 * 86400
+        for hour, amps in ((10, 22), (11, 0), (10, 22)):
+            manager.say({"code": protocol.TIME, "utc_s": monday + hour * 3600, "offset_min": 0})
+            if mode == "managed":
+                manager.lease(22, 60_000)
+            else:
+                house(5000)  # 30 A less 5 A, less a buffer of 3 A
+            bench.offers(amps, 10)
 
 
 def test_no_update_while_a_car_charges(tmp_path: Path, micropython: str, mosquitto: str) -> None:
