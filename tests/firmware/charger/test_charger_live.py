@@ -255,8 +255,8 @@ def test_the_timer_of_the_week(tmp_path: Path, micropython: str, mosquitto: str)
 def test_the_timer_of_the_week_in_the_other_modes(
     tmp_path: Path, micropython: str, mosquitto: str, mode: str
 ) -> None:
-    rule = {"mode": mode, "contracted_a": 30, "meter_sees": "house", "change_ms": 0}
-    with charger(tmp_path, schedule="mo 10:00-11:00", **rule) as (bench, manager):
+    rule: dict[str, Any] = {"mode": mode, "contracted_a": 30, "meter_sees": "house"}
+    with charger(tmp_path, 1, schedule="mo 10:00-11:00", change_ms=0, **rule) as (bench, manager):
         until(lambda: manager.status["state"] == "A1", 20)
         house = house_of(manager)
         bench.put(ev="B")
