@@ -1,7 +1,7 @@
-"""From the outbox to the fog: a thread that sends what waits, oldest first, and forgets what
-arrived.
+"""From the outbox onward: for each sink a thread that sends what waits, oldest first, and remembers
+how far it got.
 
-Over Kafka with TLS and SASL, or over HTTPS where only that passes. Parcels are signed, so
+To the fog over Kafka with TLS and SASL, or over HTTPS where only that passes. Parcels are signed, so
 neither way can alter them. At least once on the wire; the fog takes each record once.
 """
 
@@ -17,6 +17,7 @@ import sqlite3
 import ssl
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +26,8 @@ from urllib.parse import urlsplit
 from manager import outbox
 
 log = logging.getLogger(__name__)
+
+Record = tuple[Any, ...]  # a row of the outbox: n, device, boot, seq, kind, t_ms, fields
 
 PARCEL_RECORDS = 500
 PARCEL_BYTES = 800_000
@@ -123,6 +126,46 @@ class KafkaSink:
         self._producer.purge()
 
 
+class Posts:
+    """POST after POST on one kept connection to a server at `url`; paths begin behind its own.
+
+    `ca` None: the system's authorities. ForwardError where there is no answer.
+    """
+
+    def __init__(self, url: str, ca: Path | None = None, timeout_s: float = 30.0) -> None:
+        parts = urlsplit(url)
+        self._path = parts.path.rstrip("/")
+        self._connection: http.client.HTTPConnection
+        host = parts.hostname or ""
+        if parts.scheme == "https":
+            try:
+                context = ssl.create_default_context(cafile=str(ca) if ca else None)
+            except OSError as e:
+                raise ForwardError(f"{ca}: {e}") from e
+            self._connection = http.client.HTTPSConnection(
+                host, parts.port, timeout=timeout_s, context=context
+            )
+        else:
+            self._connection = http.client.HTTPConnection(host, parts.port, timeout=timeout_s)
+
+    def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, str]:
+        """Status and the beginning of what was answered."""
+        try:
+            self._connection.request("POST", self._path + path, body, dict(headers))
+            answer = self._connection.getresponse()
+            words = answer.read(300).decode(errors="replace")
+            if not answer.isclosed():
+                self._connection.close()  # more than anybody says to us: not to be mixed up
+        except (OSError, http.client.HTTPException) as e:
+            self._connection.close()
+            raise ForwardError(f"{type(e).__name__}: {e}") from e
+        return answer.status, words
+
+    def close(self) -> None:
+        """Close the connection; the next post opens it again."""
+        self._connection.close()
+
+
 class HttpsSink:
     """Through the fog's intake page, where a firewall lets only HTTPS pass. Plain HTTP on
     loopback.
@@ -130,36 +173,22 @@ class HttpsSink:
 
     def __init__(self, settings: Settings, timeout_s: float = 30.0) -> None:
         parts = urlsplit(settings.url)
-        self._path = parts.path or "/intake"
-        self._connection: http.client.HTTPConnection
-        host = parts.hostname or ""
-        if parts.scheme == "https":
-            context = ssl.create_default_context(cafile=str(settings.ca) if settings.ca else None)
-            self._connection = http.client.HTTPSConnection(
-                host, parts.port, timeout=timeout_s, context=context
-            )
-        elif host in ("127.0.0.1", "::1", "localhost"):
-            self._connection = http.client.HTTPConnection(host, parts.port, timeout=timeout_s)
-        else:
+        if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
             raise ForwardError(f"{settings.url}: not without TLS, except to this machine itself")
+        url = settings.url if parts.path else f"{settings.url}/intake"
+        self._posts = Posts(url, settings.ca, timeout_s)
 
     def send(self, parcels: list[tuple[bytes, bytes]]) -> None:
         """One request a parcel on one connection."""
         for value, mac in parcels:
             headers = {"Content-Type": "application/json", "X-Ievcc-Mac": mac.decode()}
-            try:
-                self._connection.request("POST", self._path, value, headers)
-                answer = self._connection.getresponse()
-                words = answer.read(300)
-            except (OSError, http.client.HTTPException) as e:
-                self._connection.close()
-                raise ForwardError(f"{type(e).__name__}: {e}") from e
-            if answer.status != http.client.ACCEPTED:
-                raise ForwardError(f"{answer.status} {words.decode(errors='replace')}")
+            status, words = self._posts.post("", value, headers)
+            if status != http.client.ACCEPTED:
+                raise ForwardError(f"{status} {words}")
 
     def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
+        self._posts.close()
 
 
 def make_sink(settings: Settings) -> Sink:
@@ -196,23 +225,35 @@ class Counts:
 
     sent: int = 0
     thinned: int = 0
+    passed: int = 0  # times the sink said that it will never take something
     trouble: str = ""
 
 
-class Forwarder:
-    """Sends the outbox in the store at `path`, in a thread of its own, until `stop`."""
+class Onward:
+    """Sends the outbox in the store at `path` onward, in a thread of its own, until `stop`.
 
-    def __init__(
-        self, path: Path, settings: Settings, boot: int, sink: Sink | None = None
-    ) -> None:
+    How far it has got is in the store, under `name`: a row goes when every sink has it. One of
+    those that run `thins` the outbox when it grows above `capacity` rows.
+    """
+
+    name = ""
+
+    def __init__(self, path: Path, boot: int, capacity: int = CAPACITY) -> None:
         self.counts = Counts()
+        self.thins = False
         self._path = path
-        self._settings = settings
         self._boot = boot
-        self._sink = sink
+        self._capacity = capacity
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="forward", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
         self._thinned_at = 0.0
+
+    def deliver(self, records: list[Record]) -> None:
+        """Hand over these rows; return when all have arrived, else ForwardError."""
+        raise NotImplementedError
+
+    def let_go(self) -> None:
+        """Close what is open: there was trouble, or it is over."""
 
     def start(self) -> None:
         """Begin to send."""
@@ -224,6 +265,16 @@ class Forwarder:
         if self._thread.is_alive():
             self._thread.join(within_s)
 
+    def shown(self) -> dict[str, Any]:
+        """How it goes, for people and programs."""
+        c = self.counts
+        return {"name": self.name, "sent": c.sent, "passed_over": c.passed, "trouble": c.trouble}
+
+    def passed_over(self, why: str) -> None:
+        """The sink will never take something of this: said, counted, and not sent again."""
+        self.counts.passed += 1
+        log.warning("%s does not take some of it: %s", self.name, why)
+
     def _run(self) -> None:
         failures = 0
         db = None
@@ -231,46 +282,67 @@ class Forwarder:
             try:
                 if db is None:
                     db = sqlite3.connect(self._path, isolation_level=None, timeout=30)
-                if time.monotonic() - self._thinned_at > _THIN_EVERY_S:
+                if self.thins and time.monotonic() - self._thinned_at > _THIN_EVERY_S:
                     self._thinned_at = time.monotonic()
                     now_ms = time.time_ns() // 1_000_000
-                    self.counts.thinned += outbox.thin(
-                        db, self._settings.capacity, self._boot, now_ms
-                    )
+                    self.counts.thinned += outbox.thin(db, self._capacity, self._boot, now_ms)
                 sent = self.step(db)
                 if self.counts.trouble:
-                    log.info("the fog takes records again")
+                    log.info("%s takes records again", self.name)
                 self.counts.trouble = ""
                 failures = 0
                 self._stopped.wait(_PAUSE_S if sent else _IDLE_S)
             except (ForwardError, sqlite3.Error) as e:
                 if not self.counts.trouble:
-                    log.warning("records wait for the fog: %s", e)
+                    log.warning("records wait for %s: %s", self.name, e)
                 self.counts.trouble = str(e)
-                self._drop_sink()
+                self._let_go()
                 self._stopped.wait(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
                 failures += 1
-        self._drop_sink()
+        self._let_go()
         if db is not None:
             db.close()
 
     def step(self, db: sqlite3.Connection) -> int:
-        """Send one round of parcels and delete what arrived. Returns how many records; 0: none
-        wait.
-        """
+        """Send one round and remember how far it got. Returns how many records; 0: none wait."""
         rows = db.execute(
-            "SELECT n, device, boot, seq, kind, t_ms, fields FROM outbox ORDER BY n LIMIT ?",
-            (PARCEL_RECORDS * _PIPELINE,),
+            "SELECT n, device, boot, seq, kind, t_ms, fields FROM outbox"
+            " WHERE n > (SELECT n FROM sink WHERE name = ?) ORDER BY n LIMIT ?",
+            (self.name, PARCEL_RECORDS * _PIPELINE),
         ).fetchall()
         if not rows:
             return 0
+        self.deliver(rows)
+        outbox.reached(db, self.name, rows[-1][0])
+        self.counts.sent += len(rows)
+        return len(rows)
+
+    def _let_go(self) -> None:
+        with contextlib.suppress(Exception):
+            self.let_go()
+
+
+class Forwarder(Onward):
+    """To the fog, in signed parcels."""
+
+    name = "fog"
+
+    def __init__(
+        self, path: Path, settings: Settings, boot: int, sink: Sink | None = None
+    ) -> None:
+        super().__init__(path, boot, settings.capacity)
+        self._settings = settings
+        self._sink = sink
+
+    def deliver(self, records: list[Record]) -> None:
+        """As parcels, several under way at once."""
         if self._sink is None:
             self._sink = make_sink(self._settings)
         now_ms = time.time_ns() // 1_000_000
         parcels = []
-        part: list[tuple[Any, ...]] = []
+        part: list[Record] = []
         size = 0
-        for row in rows:
+        for row in records:
             length = len(row[6]) * 4 + 150  # at worst four bytes a character
             if part and (len(part) == PARCEL_RECORDS or size + length > PARCEL_BYTES):
                 parcels.append(parcel(self._settings.site, self._settings.key, part, now_ms))
@@ -279,12 +351,9 @@ class Forwarder:
             size += length
         parcels.append(parcel(self._settings.site, self._settings.key, part, now_ms))
         self._sink.send(parcels)
-        db.execute("DELETE FROM outbox WHERE n <= ?", (rows[-1][0],))
-        self.counts.sent += len(rows)
-        return len(rows)
 
-    def _drop_sink(self) -> None:
-        if self._sink is not None:
-            with contextlib.suppress(Exception):
-                self._sink.close()
-            self._sink = None
+    def let_go(self) -> None:
+        """Drop the connection; the next round makes another."""
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.close()

@@ -1,4 +1,4 @@
-"""What is to reach the fog: rows for the outbox, and the rule by which a full one thins out.
+"""What is to reach the fog and other sinks: rows for the outbox, and the rule by which a full one thins out.
 
 A row is written in the same transaction as the fact it tells of, so that nothing kept here is
 missing there. When the fog is away for long the outbox stays bounded: readings become sparse
@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from shared import protocol
@@ -139,6 +139,32 @@ def _values(
 
 def _plain(text: str, most: int) -> str:
     return "".join(max(c, " ") for c in text)[:most]
+
+
+def enlist(db: sqlite3.Connection, names: Sequence[str]) -> None:
+    """These sinks are told from now on, and no others: what waited for those alone goes.
+
+    A new one is told of what comes after it. Within one transaction of the caller's.
+    """
+    marks = ",".join("?" * len(names))
+    db.execute(f"DELETE FROM sink WHERE name NOT IN ({marks})", names)  # noqa: S608 - marks
+    newest = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0)"
+    for name in names:
+        db.execute(f"INSERT OR IGNORE INTO sink (name, n) VALUES (?, {newest})", (name,))  # noqa: S608
+    db.execute("DELETE FROM outbox WHERE n <= coalesce((SELECT min(n) FROM sink), ?)", (1 << 62,))
+
+
+def reached(db: sqlite3.Connection, name: str, n: int) -> None:
+    """This sink has all rows up to `n`; those that every sink has go."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        db.execute("UPDATE sink SET n = ? WHERE name = ?", (n, name))
+        db.execute("DELETE FROM outbox WHERE n <= (SELECT min(n) FROM sink)")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
 
 
 # The rule. At what part of the capacity (per cent), what: readings to one per so many ms and

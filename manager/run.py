@@ -505,16 +505,17 @@ class Manager:
         for listener in self.listeners:
             listener(device, message)
         after = self.reception.heard(device, message, rows) if self.reception else []
+        utc_ms = self.clock.utc_ms()  # one moment for the store and for who is told of it
         if topic:
-            self._forward(device, message, rows)
+            self._forward(device, message, rows, utc_ms)
             return after
         if message["code"] == protocol.UPDATE_STATUS:
             self._hand_out(device, message)
         elif message["code"] == protocol.COMMAND_RESULT and message["result"] == "refused":
             words = f"{message['command']} refused: {message.get('words', '')}"
             rows.extend(self._note("command", device, words))
-        rows.extend(self._reading(device, message))
-        self._forward(device, message, rows)
+        rows.extend(self._reading(device, message, utc_ms))
+        self._forward(device, message, rows, utc_ms)
         return after
 
     def command(self, charger: str, command: str) -> str:
@@ -722,10 +723,10 @@ class Manager:
 
     # What is kept.
 
-    def _reading(self, device: str, message: Mapping[str, Any]) -> list[Row]:
+    def _reading(self, device: str, message: Mapping[str, Any], utc_ms: int) -> list[Row]:
         if message["code"] not in (protocol.COUNTER_LOAD, protocol.CHARGER_LOAD):
             return []
-        at_ms = self.clock.utc_ms() - message["age_ms"]
+        at_ms = utc_ms - message["age_ms"]
         rows: list[Row] = []
         lists = ("current_ma", "voltage_dv", "power_w", "energy_wh")
         pf = message.get("pf_pct", ())
@@ -746,9 +747,11 @@ class Manager:
             rows.append((tables.READING, values))
         return rows
 
-    def _forward(self, device: str, message: Mapping[str, Any], rows: list[Row]) -> None:
+    def _forward(
+        self, device: str, message: Mapping[str, Any], rows: list[Row], utc_ms: int
+    ) -> None:
         if self.outbox is not None:
-            rows.extend(self.outbox.message(device, message, self.clock.utc_ms()))
+            rows.extend(self.outbox.message(device, message, utc_ms))
 
     def _decision(self, send: Send) -> list[Row]:
         limit_a, kind = send.message["limit_a"], send.message["reason"]

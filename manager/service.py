@@ -8,10 +8,12 @@ import signal
 import socket
 import ssl
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from manager import broker, systemd
+from manager import beside, broker, systemd
 from manager.cloud_copy import CloudCopy
 from manager.cloud_link import CloudLink
 from manager.core import plain
@@ -19,12 +21,14 @@ from manager.core.overloads import Watch
 from manager.core.site import Site
 from manager.day_ahead import DayAhead
 from manager.decision_log import DecisionLog
+from manager.emoncms import EmoncmsPoster
 from manager.energy import Asked, Energy
-from manager.forward import Forwarder, Settings
+from manager.forward import Forwarder, ForwardError, Onward, Settings
+from manager.influxdb import InfluxWriter
 from manager.logins import Logins, keep_token
 from manager.metrics import Metrics
 from manager.ocpp import service as ocpp
-from manager.outbox import LogLines, Outbox
+from manager.outbox import LogLines, Outbox, enlist
 from manager.people import People
 from manager.prices import OMIE
 from manager.reception import Reception
@@ -55,7 +59,7 @@ def serve(path: Path, *, verbose: bool) -> None:
     alone = Running(here / file.store)
     store = Store(here / file.store)
     own = None
-    forwarder = None
+    onward: list[Onward] = []
     cloud = None
     manager: Manager | None = None
     try:
@@ -104,14 +108,20 @@ def serve(path: Path, *, verbose: bool) -> None:
             ocpp.put_into(manager, file.ocpp, here)
         if file.breaker is not None:
             manager.watch = Watch.on(file.breaker, file.site)
-        if file.fog is not None:
-            manager.outbox = Outbox(file.fog.key, manager.boot)
+        onward = _sinks(file, here, manager.boot)
+        with beside.change(store.path) as db:
+            enlist(db, [sink.name for sink in onward])
+        if onward:
+            # A card's hash goes to the fog only, which has the key to it.
+            manager.outbox = Outbox(file.fog.key if file.fog else b"", manager.boot)
             logging.getLogger("manager").addHandler(LogLines(manager.outbox, store.write))
-            forwarder = _forwarder(file, here, manager.boot)
-            forwarder.start()
-            if file.fog.cloud:
-                cloud = _cloud(file, here, manager)
-                cloud.start()
+            manager.more["sinks"] = lambda: [sink.shown() for sink in onward]
+            onward[0].thins = True
+        for sink in onward:
+            sink.start()
+        if file.fog is not None and file.fog.cloud:
+            cloud = _cloud(file, here, manager)
+            cloud.start()
         shown, number = sock.getsockname()[:2]
         print(f"{file.site.settings.name}: {name} at {host}:{port}", flush=True)
         tls = None
@@ -124,8 +134,8 @@ def serve(path: Path, *, verbose: bool) -> None:
             manager.decisions.close()
         if cloud is not None:
             cloud.stop()
-        if forwarder is not None:
-            forwarder.stop()
+        for sink in onward:
+            sink.stop()
         if manager is not None and manager.logins is not None:
             manager.logins.close()
         store.close()
@@ -151,12 +161,27 @@ def _tls(file: SiteFile, here: Path) -> ssl.SSLContext | None:
     return context
 
 
-def _forwarder(file: SiteFile, here: Path, boot: int) -> Forwarder:
-    fog = file.fog
-    assert fog is not None
-    name = file.site.settings.name
-    ca = here / fog.ca if fog.ca else None
-    return Forwarder(here / file.store, Settings(name, fog.key, fog.url, ca, fog.password), boot)
+def _sinks(file: SiteFile, here: Path, boot: int) -> list[Onward]:
+    """Whoever is told of what is kept, as the site file says."""
+    found: list[Onward] = []
+    store, name = here / file.store, file.site.settings.name
+    fog, links = file.fog, file.integrations
+    if fog is not None:
+        ca = here / fog.ca if fog.ca else None
+        found.append(Forwarder(store, Settings(name, fog.key, fog.url, ca, fog.password), boot))
+    try:
+        if links.influxdb is not None:
+            found.append(InfluxWriter(store, name, _beside(links.influxdb, here), boot))
+        if links.emoncms is not None:
+            found.append(EmoncmsPoster(store, _beside(links.emoncms, here), boot))
+    except ForwardError as e:
+        raise Refusal(str(e)) from e
+    return found
+
+
+def _beside(settings: Any, here: Path) -> Any:
+    """The same with its authority's file found beside the site file."""
+    return replace(settings, ca=here / settings.ca) if settings.ca else settings
 
 
 def _cloud(file: SiteFile, here: Path, manager: Manager) -> CloudLink:

@@ -107,6 +107,15 @@ class Broker(Answer):
     port: int
 
 
+class Sink(Answer):
+    """A program that is told of what is kept."""
+
+    name: str
+    sent: int = Field(description="records since the manager started")
+    passed_over: int = Field(description="times it said that it will never take something")
+    trouble: str = Field(description='why records wait for it; "" when they do not')
+
+
 class State(Answer):
     """Everything a manager knows now."""
 
@@ -127,6 +136,9 @@ class State(Answer):
     meters: list[Meter]
     chargers: list[Charger]
     events: list[Event]
+    sinks: list[Sink] | None = Field(
+        default=None, description="fog, InfluxDB, emoncms, where there are any"
+    )
 
 
 class Point(Answer):
@@ -235,7 +247,14 @@ def _for(call: Call, whole: dict[str, Any]) -> dict[str, Any]:
         for c in whole["chargers"]
     ]
     meters = [{**m, "refused": {}} for m in whole["meters"]]
-    return {**whole, "chargers": chargers, "meters": meters, "events": [], "refused": {}}
+    return {
+        **whole,
+        "chargers": chargers,
+        "meters": meters,
+        "events": [],
+        "refused": {},
+        "sinks": [],
+    }
 
 
 async def _events(manager: Manager, ending: asyncio.Event, call: Call) -> AsyncIterator[str]:
