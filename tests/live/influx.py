@@ -70,6 +70,13 @@ class Influx:
         assert "error" not in result, result
         return list(result.get("series", ()))
 
+    def write(self, line: str) -> None:
+        """A line as another program would write it."""
+        request = urllib.request.Request(f"{self.url}/write?db={DATABASE}", line.encode())
+        both = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        request.add_header("Authorization", f"Basic {both}")
+        urllib.request.urlopen(request, timeout=20).close()
+
     def rows(self, question: str) -> list[dict[str, Any]]:
         """Its rows, tags with them."""
         return [
