@@ -221,8 +221,9 @@ def test_what_influxdb_will_never_take_holds_nothing_up(running: Running, influx
         )  # fmt: skip
         until("it is passed over", lambda: sink(running)["passed_over"], 20)
         measure(meter, 0, 3)
-        last = "SELECT last(current_ma) FROM reading WHERE phase = '1'"
-        until("what came after is there", lambda: influx.rows(last)[0]["last"] == 5002, 20)
+        count = "SELECT count(current_ma) FROM reading WHERE phase = '1'"
+        wanted = READINGS + 3
+        until("what came after is there", lambda: influx.rows(count)[0]["count"] == wanted, 20)
         assert not sink(running)["trouble"]
     finally:
         meter.close()
