@@ -20,7 +20,7 @@ CONFIG ?=
 ERASE ?=
 export PYTHON
 
-.PHONY: help setup kafka peers demo demo-cloud test docs lint format bench soak lock flash deploy repl clean
+.PHONY: help setup kafka peers hass demo demo-cloud test docs lint format bench soak lock flash deploy repl clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,13 @@ kafka: $(READY) ## Apache Kafka's jars for the datahub's tests and demo, with Ma
 	@$(PY) -m simulator.kafka
 
 peers: tests/manager/ocpp/peers/node_modules/ready ## the OCPP peers that are not ours, with npm, for the tests
+
+hass: .venv-hass/ready ## a Home Assistant for the tests, in a virtual environment of its own (Python 3.11 or 3.12)
+
+.venv-hass/ready: requirements-hass.lock $(READY)
+	@$(BIN)/uv venv --quiet --clear --python $(PY) .venv-hass
+	@$(BIN)/uv pip install --quiet --python .venv-hass/bin/python --require-hashes -r requirements-hass.lock
+	@touch $@
 
 tests/manager/ocpp/peers/node_modules/ready: tests/manager/ocpp/peers/package-lock.json
 	@npm ci --prefix tests/manager/ocpp/peers --ignore-scripts --no-audit --no-fund --silent

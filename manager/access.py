@@ -18,6 +18,7 @@ from pathlib import Path
 from shared import protocol
 
 MANAGER = "manager"
+HOME_ASSISTANT = "homeassistant"  # whose password is the building's own to give
 
 TLS_PORT = 8883
 PLAIN_PORT = 1883
@@ -44,6 +45,12 @@ def rules(site: str, members: Iterable[Member]) -> str:
         f"topic readwrite {root}/#",
         "topic write homeassistant/#",
         "topic read homeassistant/status",
+        "",
+        f"user {HOME_ASSISTANT}",
+        "topic read homeassistant/#",
+        "topic write homeassistant/status",
+        f"topic read {root}/home/#",
+        f"topic write {root}/home/+/set/+",
     ]
     own = [member_rules(site, member) for member in members]
     return "\n".join(["\n".join(lines) + "\n", *own])

@@ -29,6 +29,7 @@ _OWN = {
     "devices": "manager.cli_devices:devices",
     "doctor": "manager.doctor:doctor",
     "init": "manager.init:init",
+    "notify": "manager.notify:app",
     "replay": "manager.replay:replay",
     "report": "manager.cli_money:report_command",
     "restore": "manager.backup:restore",

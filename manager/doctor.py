@@ -287,7 +287,8 @@ def _acl(site: Site) -> Iterator[Finding]:
         if user == access.MANAGER:
             continue
         own = members.get(user, Member(user))
-        allowed = _by_user(access.member_rules(name, own))[user]
+        whole = access.rules(name, ()) if user == access.HOME_ASSISTANT else ""
+        allowed = _by_user(whole or access.member_rules(name, own))[user]
         beyond = sorted(topics - allowed)
         if not user or beyond:
             good = False
@@ -334,7 +335,7 @@ def _passwords(site: Site) -> Iterator[Finding]:
             "passwords", f"not those on the board: {', '.join(wrong)}",
             f"remove its line from {f.broker}/passwords, then ievcc devices add NAME",
         )  # fmt: skip
-    strangers = sorted(set(lines) - {m.id for m in f.members()})
+    strangers = sorted(set(lines) - {m.id for m in f.members()} - {access.HOME_ASSISTANT})
     if strangers:
         yield warn(
             "passwords", f"of nobody enrolled: {', '.join(strangers)}",
@@ -550,6 +551,12 @@ def _manager(site: Site) -> Iterator[Finding]:
         )
     else:
         yield ok("manager", f"runs, {state['taken']} messages taken")
+    for sink in state.get("sinks") or ():
+        if sink["trouble"]:
+            mend = f"see [{sink['name']}] in the site file, and whether that server runs"
+            yield bad(sink["name"], f"records wait for it: {sink['trouble']}", mend)
+        else:
+            yield ok(sink["name"], f"{sink['sent']} records sent")
     away = [d["id"] for d in (*state["meters"], *state["chargers"]) if not d["online"]]
     if away:
         yield warn("boards", f"offline: {', '.join(away)}", "look at their power and Wi-Fi")
@@ -558,9 +565,28 @@ def _manager(site: Site) -> Iterator[Finding]:
         yield warn("boards", f"messages refused: {said}", "ievcc devices says whose")
 
 
+def _told(site: Site) -> Iterator[Finding]:
+    rules = site.file.integrations.told
+    if not rules:
+        return
+    try:
+        import apprise  # noqa: PLC0415 - an extra
+    except ImportError:
+        mend = "pip install 'ievcc-manager[notify]'"
+        yield bad("who is told", "Apprise is not installed: nobody will be", mend)
+        return
+    wrong = [rule.name for rule in rules if apprise.Apprise.instantiate(rule.url) is None]
+    if wrong:
+        mend = "docs/integrations.md has examples"
+        yield bad("who is told", f"no url that Apprise knows: {', '.join(wrong)}", mend)
+    else:
+        words = f"{len(rules)} addresses Apprise knows; `ievcc notify test` tries them"
+        yield ok("who is told", words)
+
+
 CHECKS: tuple[Callable[[Site], Iterator[Finding]], ...] = (
     _site, _certificates, _files, _broker_files, _service, _broker, _clock, _disk, _store, _page,
-    _manager,
+    _manager, _told,
 )  # fmt: skip
 
 

@@ -159,6 +159,7 @@ class Manager:
         self.adapters: dict[str, Callable[[Mapping[str, Any]], None]] = {}  # not on MQTT
         self.alongside: list[Callable[[], Coroutine[Any, Any, None]]] = []  # while it runs
         self.listeners: list[Callable[[str, Mapping[str, Any]], None]] = []  # of what was taken
+        self.noted: list[Callable[[str, str, str], None]] = []  # told of every event
         self.ceilings: dict[str, dict[str, int]] = {}  # who says so -> charger -> A
         self.more: dict[str, Callable[[], Any]] = {}  # what else is shown, by name
         self.peers: dict[str, Peer] = {}
@@ -770,6 +771,8 @@ class Manager:
     def _note(self, kind: str, device: str, words: str) -> list[Row]:
         now = self.clock.utc_ms()
         self.events.append({"at_ms": now, "kind": kind, "device": device, "words": words})
+        for noted in self.noted:
+            noted(kind, device, words)
         log.info("%s%s: %s", kind, f" {device}" if device else "", words)
         rows: list[Row] = [(tables.EVENT, (now, kind, device, words))]
         if self.outbox is not None:

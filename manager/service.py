@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from manager import beside, broker, systemd
+from manager import beside, broker, home_assistant, systemd
 from manager.cloud_copy import CloudCopy
 from manager.cloud_link import CloudLink
 from manager.core import plain
@@ -24,9 +24,12 @@ from manager.decision_log import DecisionLog
 from manager.emoncms import EmoncmsPoster
 from manager.energy import Asked, Energy
 from manager.forward import Forwarder, ForwardError, Onward, Settings
+from manager.home_assistant import HomeLink
 from manager.influxdb import InfluxWriter
+from manager.integrations import HomeAssistant
 from manager.logins import Logins, keep_token
 from manager.metrics import Metrics
+from manager.notify import Teller
 from manager.ocpp import service as ocpp
 from manager.outbox import LogLines, Outbox, enlist
 from manager.people import People
@@ -86,6 +89,14 @@ def serve(path: Path, *, verbose: bool) -> None:
         keep_token(store.path, logins.token)
         manager.logins = logins
         manager.metrics = Metrics(manager)
+        if file.integrations.told:
+            manager.alongside.append(Teller(manager, file.integrations.told).run)
+        home = file.integrations.home_assistant
+        if home is not None:
+            ours = home_assistant.Broker(
+                host, port, file.broker.username, file.broker.password, _tls(file, here)
+            )
+            manager.alongside.append(HomeLink(manager, home, _home_broker(home, ours, here)).run)
         manager.scraper = file.integrations.metrics_token
         manager.alongside.append(systemd.keep_telling)
         clock = manager.clock
@@ -159,6 +170,23 @@ def _tls(file: SiteFile, here: Path) -> ssl.SSLContext | None:
         raise Refusal(f"the broker's certificates ({names}): {e}; see `ievcc doctor`") from e
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def _home_broker(
+    settings: HomeAssistant, own: home_assistant.Broker, here: Path
+) -> home_assistant.Broker:
+    """Home Assistant's broker: our own, unless it has one of its own."""
+    if not settings.host:
+        return own
+    tls = None
+    if settings.ca is not None:
+        try:
+            tls = ssl.create_default_context(cafile=here / settings.ca)
+        except OSError as e:  # an SSLError is one
+            raise Refusal(f"[home_assistant] ca: {e}") from e
+    return home_assistant.Broker(
+        settings.host, settings.port, settings.username, settings.password, tls
+    )
 
 
 def _sinks(file: SiteFile, here: Path, boot: int) -> list[Onward]:

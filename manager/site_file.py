@@ -574,7 +574,7 @@ def _integrations(top: _Table) -> Integrations:
 
 def _address(t: _Table) -> str:
     url = t.word("url", None)
-    if not re.match(r"https?://[^/?#@]+", url) or "?" in url or "#" in url:
+    if not re.fullmatch(r"https?://[^/?#@]+(/[^?#@]*)?", url):
         # With @ it would hold a password: that has a key of its own, and is not shown.
         raise t.error("url", "is not http://host:port or https://host/path")
     return url.rstrip("/")
