@@ -6,7 +6,8 @@
                        "est_departure_s","requested_kwh","delivered_kwh"}]}
     out  {"id": amps, ...}
 
-`limit_a` is what is left for cars, null where groups rule. A line that makes no sense is answered by
+`limit_a` is what is left for cars, null where groups rule. Beside `house_a`, `minute` (of the week, local time, 0 is
+Monday's first) lets `deadline` learn when the house is about to step. A line that makes no sense is answered by
 {"error": "field: why"}, and the next one is read.
 """
 

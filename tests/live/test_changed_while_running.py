@@ -289,6 +289,7 @@ def test_the_source_by_hand_and_back_and_by_a_window(site: Site) -> None:
 
 
 @pytest.mark.soak  # a provider is asked once a minute
+@pytest.mark.timeout(500)
 def test_a_provider_that_changes_its_word(site: Site) -> None:
     for word, offers in (
         ("solar_only", [0, 0, 0]),
