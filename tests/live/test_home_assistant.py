@@ -159,7 +159,7 @@ def test_home_assistant_shows_what_is_and_its_wishes_come_back(
         until("taken", lambda: running.state()["by_hand_a"] == 150)
         assert running.state()["feeders"][0]["limit_a"] == [30]
 
-        running.manager.kill()
+        running.manager.end()
         shows("number.home_site_limit_a", "unavailable")
         running.start_manager()
         shows("number.home_site_limit_a", "150")
