@@ -57,33 +57,39 @@ def _measure(folder: Path, small: bool) -> list[Row]:
     try:
         topics.prepare(broker.servers)
         schema.upgrade(server.dsn)
-        with psycopg.connect(server.dsn, autocommit=True) as db:
-            for i in range(_SITES):
-                db.execute("INSERT INTO site (name) VALUES (%s)", (f"site-{i}",))
-            town = _Town(broker.servers)
-            rows = []
-            for workers in (1, 2):
-                town.send(count)
-                with _workers(folder, broker.servers, server.dsn, workers):
-                    rate = _rate(db, town.sent)
-                rows.append(
-                    Row(
-                        f"records/s, {workers} worker{'s'[: workers - 1]}",
-                        rate,
-                        unit="1/s",
-                        note=f"{count} readings of {_SITES * _CHARGERS} chargers, parcels of 500",
-                    )
-                )
-            with _workers(folder, broker.servers, server.dsn, 1):
-                rows.append(_delay(db, town, delay_s))
-            rows += _sizes(db)
-            logs = (broker.folder / "log").glob(f"{topics.INTAKE}-*/*.log")
-            wire = sum(path.stat().st_size for path in logs) / town.sent
-            rows.append(Row("in Kafka", wire, unit="bytes/record", note="zstd, as on the wire"))
+        rows = _through(folder, broker, server.dsn, count, delay_s)
         return rows + _catch_up(folder, broker, *((0.3, 4.0) if small else (7.0, 30.0)))
     finally:
         broker.stop()
         server.stop()
+
+
+def _through(folder: Path, broker: kafka.Kafka, dsn: str, count: int, delay_s: float) -> list[Row]:
+    """From Kafka to committed rows; the producer is gone when Kafka is taken away."""
+    with psycopg.connect(dsn, autocommit=True) as db:
+        for i in range(_SITES):
+            db.execute("INSERT INTO site (name) VALUES (%s)", (f"site-{i}",))
+        town = _Town(broker.servers)
+        rows = []
+        for workers in (1, 2):
+            town.send(count)
+            with _workers(folder, broker.servers, dsn, workers):
+                rate = _rate(db, town.sent)
+            rows.append(
+                Row(
+                    f"records/s, {workers} worker{'s'[: workers - 1]}",
+                    rate,
+                    unit="1/s",
+                    note=f"{count} readings of {_SITES * _CHARGERS} chargers, parcels of 500",
+                )
+            )
+        with _workers(folder, broker.servers, dsn, 1):
+            rows.append(_delay(db, town, delay_s))
+        rows += _sizes(db)
+        logs = (broker.folder / "log").glob(f"{topics.INTAKE}-*/*.log")
+        wire = sum(path.stat().st_size for path in logs) / town.sent
+        rows.append(Row("in Kafka", wire, unit="bytes/record", note="zstd, as on the wire"))
+    return rows
 
 
 class _Town:

@@ -138,6 +138,10 @@ ca = "{fog.ca}"
         self.manager = Child("manager", command, folder / "manager.log")
         try:
             self.probe = Probe(fog.site, self._broker.port)
+        except TimeoutError as e:
+            words = self.manager.words()
+            self.__exit__(None, None, None)
+            raise TimeoutError(f"{e}: {words}") from None
         except BaseException:
             self.__exit__(None, None, None)
             raise

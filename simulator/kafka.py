@@ -45,14 +45,20 @@ def libraries() -> Path:
 
 
 def missing() -> str:
-    """What is missing to run Kafka, in words; "" if nothing is."""
+    """What is missing to run Kafka, in words with the remedy; "" if nothing is."""
+    lacks = []
     if shutil.which("java") is None:
-        return "no Java: apt install openjdk-17-jre-headless"
+        lacks.append("no Java, which runs Kafka: apt install openjdk-17-jre-headless")
     if not _fetched(libraries()):
-        return "no Kafka jars: run `make kafka` (needs maven: apt install maven)"
+        if shutil.which("mvn") is None:
+            lacks.append(
+                "no Maven, which fetches Kafka's jars: apt install maven, then `make kafka`"
+            )
+        else:
+            lacks.append("no Kafka jars: `make kafka` fetches them with Maven")
     if shutil.which("openssl") is None:
-        return "no openssl: apt install openssl"
-    return ""
+        lacks.append("no openssl: apt install openssl")
+    return "; ".join(lacks)
 
 
 def prepare() -> Path:

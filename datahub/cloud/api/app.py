@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from datahub.cloud.api import managers, measurements, money, people, rights
 from datahub.cloud.api.access import Doors, Settings
 from datahub.cloud.portal import pages as portal
+from datahub.cloud.portal import rights as portal_rights
 
 
 class Refused(BaseModel):
@@ -57,6 +58,7 @@ def make_app(settings: Settings) -> FastAPI:
     for part in (people, rights, money, measurements, managers):
         app.include_router(part.router, prefix="/api/v1", responses=_REFUSALS)
     portal.mount(app)
+    app.include_router(portal_rights.router)
     app.add_exception_handler(psycopg.DataError, _not_storable)
 
     @app.get("/health", include_in_schema=False)

@@ -182,14 +182,48 @@ def _lines(
         (run.site, run.from_at, run.to_at),
     ).fetchall()
     for who, device, name, number, started, ended, energy in rows:
-        quarters: list[tuple[datetime, int]] = [
-            (at, wh)
-            for at, wh in db.execute(
-                "SELECT at, energy_wh FROM quarter WHERE device_id = %s"
-                " AND at > %s - interval '15 minutes' AND at < %s",
-                (device, started, ended),
-            )
-        ]
-        one = bills.Session(name, number, started, ended, energy, tuple(quarters))
+        one = _session(db, device, name, number, started, ended, energy)
         out.setdefault(who, []).append(bills.line(one, prices, zone))
+    return out
+
+
+def _session(
+    db: Connection,
+    device: int,
+    name: str,
+    number: int,
+    started: datetime,
+    ended: datetime,
+    energy: int,
+) -> bills.Session:
+    quarters: list[tuple[datetime, int]] = [
+        (at, wh)
+        for at, wh in db.execute(
+            "SELECT at, energy_wh FROM quarter WHERE device_id = %s"
+            " AND at > %s - interval '15 minutes' AND at < %s",
+            (device, started, ended),
+        )
+    ]
+    return bills.Session(name, number, started, ended, energy, tuple(quarters))
+
+
+def costs(db: Connection, sessions: list[dict[str, Any]]) -> list[tuple[int, str] | None]:
+    """(amount, currency) of each finished session as a bill of this moment would have it; None
+    where it is not finished or no tariff held.
+    """
+    prices = {site: _tariffs(db, site) for site in {s["site_id"] for s in sessions}}
+    out: list[tuple[int, str] | None] = []
+    for s in sessions:
+        known = s["started_at"], s["ended_at"], s["energy_wh"]
+        if None in known:
+            out.append(None)
+            continue
+        one = _session(db, s["device_id"], s["device"], s["number"], *known)
+        try:
+            tariff = bills.tariff_at(prices[s["site_id"]], one.started_at)
+            amount = bills.line(one, prices[s["site_id"]], ZoneInfo(s["timezone"])).amount
+        except bills.BillError:
+            out.append(None)
+        else:
+            out.append((amount, tariff.currency))
     return out

@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 import jwt
 import psycopg
 from fastapi import APIRouter, Depends, FastAPI, Form, HTTPException, Request
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -35,6 +36,7 @@ _HERE = Path(__file__).parent
 COOKIE = "ievcc"
 ERRAND = "ievcc-openid"
 _ERRAND_S = 600
+_FEEDERS_DRAWN = 4  # as many colours as can be told apart
 router = APIRouter(prefix="/portal", include_in_schema=False)
 _templates = Environment(
     loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined
@@ -52,6 +54,16 @@ def mount(app: FastAPI) -> None:
     """Add the portal to the application."""
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        answered = await http_exception_handler(request, error)
+        if error.status_code < 400 or not request.url.path.startswith("/portal"):
+            return answered
+        # Only a path of ours: what brought the visitor here may say anything.
+        came = urlsplit(request.headers.get("referer", "")).path
+        back = came if came.startswith("/portal/") and came != request.url.path else "/portal"
+        return show("refused.html", error.status_code, words=error.detail, back=back)
 
     @app.get("/", include_in_schema=False)
     def home() -> RedirectResponse:
@@ -240,50 +252,53 @@ def home(person: Visitor) -> RedirectResponse:
     raise HTTPException(403, "you have no role here yet")
 
 
-def _needs(person: Person, scope: str) -> None:
+def needs(person: Person, scope: str) -> None:
+    """403 unless the person's roles have this scope."""
     if scope not in person.scopes:
         raise HTTPException(403, "not your page")
 
 
-def _rows(db: psycopg.Connection, question: str, values: Any = ()) -> list[dict[str, Any]]:
+def rows_of(db: psycopg.Connection, question: str, values: Any = ()) -> list[dict[str, Any]]:
+    """The answer's rows by name."""
     return db.cursor(row_factory=dict_row).execute(question, values).fetchall()
 
 
 @router.get("/tenant")
 def tenant(request: Request, person: Visitor, doors: TheDoors, said: str = "") -> HTMLResponse:
     """My sessions, cost, bills, cards; start and stop."""
-    _needs(person, "own")
+    needs(person, "own")
     with doors.seen_by(person.id) as db:
-        mine = _rows(db, "SELECT name, login FROM person WHERE id = me()")[0]
-        chargers = _rows(
+        mine = rows_of(db, "SELECT name, login FROM person WHERE id = me()")[0]
+        chargers = rows_of(
             db,
             "SELECT d.id, d.name, d.person_id IS NOT NULL AS own, s.title, s.name AS site,"
             " s.timezone"
             " FROM device d JOIN site s ON s.id = d.site_id WHERE d.kind = 'charger'"
             " AND d.site_id IN (SELECT my_sites('tenant')) ORDER BY d.id LIMIT 50",
         )
-        sessions = _rows(
+        sessions = rows_of(
             db,
-            "SELECT d.name AS device, s.*, t.timezone FROM session s JOIN device d"
+            "SELECT d.name AS device, d.site_id, s.*, t.timezone FROM session s JOIN device d"
             " ON d.id = s.device_id JOIN site t ON t.id = d.site_id WHERE s.person_id = me()"
             " ORDER BY s.started_at DESC NULLS LAST LIMIT 50",
         )
-        bills = _rows(
+        costs = api_money.costs(db, sessions)
+        bills = rows_of(
             db, "SELECT * FROM bill WHERE person_id = me() ORDER BY from_at DESC LIMIT 24"
         )
-        cards = _rows(db, "SELECT label, active FROM card WHERE person_id = me() ORDER BY id")
-        tariffs = _rows(
+        cards = rows_of(db, "SELECT label, active FROM card WHERE person_id = me() ORDER BY id")
+        tariffs = rows_of(
             db,
             "SELECT t.* FROM tariff t WHERE from_at <= now() AND (to_at IS NULL OR to_at > now())"
             " ORDER BY from_at DESC",
         )
-        wishes = _rows(
+        wishes = rows_of(
             db,
             "SELECT w.command, w.made_at, w.expires_at < now() AS late, w.result, d.name AS device,"
             " s.timezone FROM wish w JOIN device d ON d.id = w.device_id JOIN site s"
             " ON s.id = d.site_id WHERE w.person_id = me() ORDER BY w.id DESC LIMIT 5",
         )
-        days = _rows(
+        days = rows_of(
             db,
             "SELECT date_trunc('day', started_at) AS at, sum(energy_wh)::bigint AS wh FROM session"
             " WHERE person_id = me() AND ended_at > now() - interval '31 days' GROUP BY 1 ORDER"
@@ -296,7 +311,7 @@ def tenant(request: Request, person: Visitor, doors: TheDoors, said: str = "") -
         form=form_token(request, doors),
         said=said[:100],
         chargers=chargers,
-        sessions=sessions,
+        sessions=list(zip(sessions, costs, strict=True)),
         bills=bills,
         cards=cards,
         tariffs=tariffs,
@@ -314,7 +329,7 @@ def wish(
     command: Annotated[str, Form(pattern="^(start|stop)$")],
 ) -> RedirectResponse:
     """Start or stop one of my chargers."""
-    _needs(person, "own")
+    needs(person, "own")
     people.wish(people.NewWish(device=device, command=command), person, doors)
     return RedirectResponse(f"/portal/tenant?said={command}+asked+for", 303)
 
@@ -324,13 +339,13 @@ def administrator(
     request: Request, person: Visitor, doors: TheDoors, site: int = 0, said: str = ""
 ) -> HTMLResponse:
     """Sites, chargers, load, users, tariffs, reports."""
-    _needs(person, "site")
+    needs(person, "site")
     now = datetime.now(UTC)
     with doors.seen_by(person.id) as db:
         fleet = measurements.fleet_rows(db)
         site = site or (fleet[0]["id"] if fleet else 0)
-        zone = _rows(db, "SELECT timezone FROM site WHERE id = %s", (site,))
-        devices = _rows(
+        zone = rows_of(db, "SELECT timezone FROM site WHERE id = %s", (site,))
+        devices = rows_of(
             db,
             "SELECT d.*, st.last_at, st.counted_wh, p.name AS tenant FROM device d"
             " LEFT JOIN device_state st ON st.device_id = d.id LEFT JOIN person p"
@@ -338,22 +353,25 @@ def administrator(
             " ORDER BY d.kind, d.name LIMIT 200",
             (site,),
         )
-        users = _rows(
+        users = rows_of(
             db,
             "SELECT p.id, p.login, p.name, (SELECT count(*) FROM card c WHERE c.person_id = p.id"
-            " AND c.active) AS cards FROM person p JOIN membership m ON m.person_id = p.id"
+            " AND c.active) AS cards, r.id AS right_id, r.max_a, r.priority, r.quota_wh,"
+            " jsonb_array_length(r.windows) AS windows, cardinality(r.chargers) AS chargers"
+            " FROM person p JOIN membership m ON m.person_id = p.id LEFT JOIN charging_right r"
+            " ON r.person_id = p.id AND r.site_id = m.site_id "
             " WHERE m.site_id = %s AND m.role = 'tenant' ORDER BY p.login LIMIT 200",
             (site,),
         )
-        tariffs = _rows(db, "SELECT * FROM tariff WHERE site_id = %s ORDER BY from_at", (site,))
-        events = _rows(
+        tariffs = rows_of(db, "SELECT * FROM tariff WHERE site_id = %s ORDER BY from_at", (site,))
+        events = rows_of(
             db,
             "SELECT r.at, r.kind, r.fields, d.name AS device FROM record r JOIN device d ON d.id = r.device_id"
             " WHERE d.site_id = %s AND r.kind IN ('event', 'fault') AND r.at > %s"
             " ORDER BY r.at DESC LIMIT 20",
             (site, now - timedelta(days=7)),
         )
-        month = _rows(
+        month = rows_of(
             db,
             "SELECT coalesce(p.name, 'nobody') AS who, count(*) AS sessions,"
             " sum(s.energy_wh)::bigint AS wh FROM session s JOIN device d ON d.id = s.device_id"
@@ -361,7 +379,7 @@ def administrator(
             " GROUP BY 1 ORDER BY 3 DESC NULLS LAST",
             (site, now - timedelta(days=31)),
         )
-        load = _rows(
+        load = rows_of(
             db,
             "SELECT m.at, (sum(m.power_sum_w / nullif(m.n, 0)) FILTER (WHERE d.role = 'grid'))"
             "::bigint AS grid, (sum(m.power_sum_w / nullif(m.n, 0)) FILTER"
@@ -398,10 +416,27 @@ def add_user(
     name: Annotated[str, Form(max_length=100)] = "",
 ) -> RedirectResponse:
     """Add a tenant."""
-    _needs(person, "site")
+    needs(person, "site")
     new = people.NewPerson(site=site, login=login, password=password, name=name)
     people.add_user(new, person, doors)
     return RedirectResponse(f"/portal/administrator?site={site}&said=user+added", 303)
+
+
+@router.post("/device")
+def let_device(
+    person: Visitor,
+    doors: TheDoors,
+    _ours: Ours,
+    site: Annotated[int, Form()],
+    device: Annotated[int, Form()],
+    bar: Annotated[bool, Form()],
+) -> RedirectResponse:
+    """Bar a device from the building, or leave it to the building's own list again."""
+    needs(person, "site")
+    change = measurements.DeviceChange(authorised=False if bar else None)
+    measurements.change_device(device, change, person, doors)
+    said = "device+barred" if bar else "device+let+in"
+    return RedirectResponse(f"/portal/administrator?site={site}&said={said}", 303)
 
 
 @router.post("/tariff")
@@ -414,7 +449,7 @@ def add_tariff(
     per_kwh: Annotated[float, Form(ge=0, le=100)],
 ) -> RedirectResponse:
     """A new price from now on."""
-    _needs(person, "site")
+    needs(person, "site")
     new = api_money.NewTariff(
         site=site, name=name, from_at=datetime.now(UTC), per_kwh=round(per_kwh * 10_000)
     )
@@ -433,7 +468,7 @@ def add_card(
     label: Annotated[str, Form(max_length=60)] = "",
 ) -> RedirectResponse:
     """Give a user a card."""
-    _needs(person, "site")
+    needs(person, "site")
     new = people.NewCard(site=site, person=who, number=number, label=label)
     people.add_card(new, person, doors)
     return RedirectResponse(f"/portal/administrator?site={site}&said=card+added", 303)
@@ -444,9 +479,9 @@ def make_bills(
     person: Visitor, doors: TheDoors, _ours: Ours, site: Annotated[int, Form()]
 ) -> RedirectResponse:
     """Bill everybody for the month before this one, by the site's own calendar."""
-    _needs(person, "site")
+    needs(person, "site")
     with doors.seen_by(person.id) as db:
-        zone = _rows(db, "SELECT timezone FROM site WHERE id = %s", (site,))
+        zone = rows_of(db, "SELECT timezone FROM site WHERE id = %s", (site,))
     if not zone:
         raise HTTPException(404, "no such site")
     local = datetime.now(ZoneInfo(zone[0]["timezone"]))
@@ -460,10 +495,10 @@ def make_bills(
 @router.get("/operator")
 def operator(request: Request, person: Visitor, doors: TheDoors) -> HTMLResponse:
     """Regions, load by feeder, flexibility, alarms."""
-    _needs(person, "grid")
+    needs(person, "grid")
     now = datetime.now(UTC)
     with doors.seen_by(person.id) as db:
-        feeders = _rows(
+        feeders = rows_of(
             db,
             "SELECT f.id, f.name, r.name AS region, f.limit_w, (SELECT count(*) FROM site s"
             " WHERE s.feeder_id = f.id) AS sites, coalesce(n.grid_w, 0)::bigint AS grid_w,"
@@ -484,12 +519,18 @@ def operator(request: Request, person: Visitor, doors: TheDoors) -> HTMLResponse
         }
         for at in times
     ]
+    fullest = sorted(feeders, key=lambda f: -int(f["used"]))[:_FEEDERS_DRAWN]
+    used = {(row["id"], row["at"]): 100 * row["grid_w"] / row["limit_w"] for row in load}
+    by_feeder = [
+        {"at": at, **{str(f["id"]): used.get((f["id"], at)) for f in fullest}} for at in times
+    ]
     return show(
         "operator.html",
         me=person,
         form=form_token(request, doors),
         feeders=feeders,
         alarms=alarms,
+        by_feeder=_plot(by_feeder, [(str(f["id"]), f"{f['name']} %", 1) for f in fullest]),
         plot=_plot(total, [("grid", "Load kW", 1000), ("flexible", "Of it cars kW", 1000)]),
     )
 
