@@ -16,7 +16,7 @@ DAYS = ("Mo", "Tu", "We", "Th", "Fr", "Sa", "Su")
 _DAY_MIN = 1440
 _EMPTY_ROWS = 2
 _ALL_DAYS = 127
-_NO_RIGHT = {
+_NO_RIGHT: dict[str, Any] = {
     "id": 0, "max_a": None, "priority": 0, "quota_wh": None, "windows": [], "chargers": [],
 }  # fmt: skip
 Lines = Annotated[list[str], Form()]

@@ -30,7 +30,7 @@ function draw(place, plot) {
       series: [{}, ...series],
       axes: [axis(), axis()],
       scales: {
-        x: plot.kind === "bars" ? { range: [now - 31 * day, now + day] } : {},
+        x: { range: plot.kind === "bars" ? [now - 31 * day, now + day] : [now - day, now] },
         y: { range: (_, low, high) => [Math.min(0, low), Math.max(high * 1.05, 0.1)] },
       },
     },
