@@ -193,6 +193,7 @@ class Manager:
     async def run(self) -> None:
         """Serve until cancelled."""
         self._loop = asyncio.get_running_loop()
+        self.store.hand_over = self._on_loop
         self.store.start()
         self.apply(self._configured())
         try:
@@ -253,7 +254,7 @@ class Manager:
         kept += [c.device for c in commands if isinstance(c, Note) and c.kind == leases.OWN_RULE]
         if after or kept:
             rows.extend(self._kept_of(kept))
-            self.store.write(rows, self._on_loop(lambda: self._send_all(after)), now=True)
+            self.store.write(rows, lambda: self._send_all(after), now=True)
         elif rows:
             self.store.write(rows)
         self._tell()
@@ -442,7 +443,7 @@ class Manager:
     def keep(self, rows: list[Row], after: Iterable[Callable[[], None]] = ()) -> None:
         """Write rows; what is to come after is done here, in this order, when they are on disk."""
         for call in after:
-            self.store.write(rows, self._on_loop(call))
+            self.store.write(rows, call)
             rows = []
         if rows:
             self.store.write(rows)
@@ -560,8 +561,7 @@ class Manager:
             return False
         peer = self._peer(device)
         try:
-            if peer.key:
-                protocol.check(peer.key, arrival.topic, arrival.data)
+            peer.sender.check(arrival.topic, arrival.data)
         except protocol.ProtocolError as e:
             self._refuse(device, "signature", str(e), rows, protocol.REFUSED, message)
             return False
@@ -812,11 +812,15 @@ class Manager:
         self.store.write(self._note("broker", "", words))
         self._tell()
 
-    def _on_loop(self, call: Callable[[], None]) -> Callable[[], None]:
-        """The same call, to be made from another thread."""
+    def _on_loop(self, calls: list[Callable[[], None]]) -> None:
+        """Make these calls here; the writer's thread asks for it, once a batch."""
 
-        def later() -> None:
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(call)
+        def make() -> None:
+            for call in calls:
+                try:
+                    call()
+                except Exception:  # the others are not its business
+                    log.exception("what was to follow a commit failed")
 
-        return later
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(make)

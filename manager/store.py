@@ -14,7 +14,6 @@ import queue
 import re
 import sqlite3
 import threading
-import time
 from contextlib import closing
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -34,7 +33,7 @@ _RETRY_S = 1.0
 _QUEUED_MAX = 200_000  # rows held while the disk fails: about 50 MB, minutes of a large site
 
 Row = tuple[str, tuple[Any, ...]]  # a statement of this module and its values
-_Item = tuple["Sequence[Row]", "Callable[[], None] | None", bool]
+_Item = tuple["Sequence[Row]", "Callable[[], None] | None"]
 
 
 class StoreError(Refusal):
@@ -121,6 +120,11 @@ def _migrate(db: sqlite3.Connection, path: Path) -> str:
     return ""
 
 
+def _call_all(calls: list[Callable[[], None]]) -> None:
+    for call in calls:
+        call()
+
+
 class Store:
     """The open store: its own thread commits what `write` queues, and then calls back."""
 
@@ -128,7 +132,9 @@ class Store:
         self.path = path
         self.trouble = ""  # what keeps it from writing now, in words; "" if nothing does
         self._db = connect(path)
+        self.hand_over: Callable[[list[Callable[[], None]]], None] = _call_all
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._hurry = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
 
@@ -139,23 +145,28 @@ class Store:
     def write(
         self, rows: Sequence[Row], then: Callable[[], None] | None = None, *, now: bool = False
     ) -> None:
-        """Queue rows; `then` is called from the writer's thread when they are committed, in order.
+        """Queue rows; `then` is called when they are committed, in order: by `hand_over`, which the
+        writer's thread gives a batch's at once.
 
-        `now` ends the batch with these rows instead of waiting for more.
+        `now` ends the batch instead of waiting for more.
         """
         if self._queue.qsize() < _QUEUED_MAX:  # else `then` is never called: the broker keeps it
-            self._queue.put((rows, then, now))
+            self._queue.put((rows, then))
+            if now:
+                self._hurry.set()
 
     def flush(self, within_s: float = 5.0) -> bool:
         """Wait until all that is queued is committed; False if the disk did not manage in time."""
         done = threading.Event()
-        self._queue.put(((), done.set, True))
+        self._queue.put(((), done.set))
+        self._hurry.set()
         return done.wait(within_s)
 
     def close(self) -> None:
         """Write what is queued, and close. A disk that fails is not waited for."""
         self._closing.set()
         self._queue.put(None)
+        self._hurry.set()
         if self._thread.is_alive():
             self._thread.join()
         self._db.close()
@@ -180,20 +191,26 @@ class Store:
         return boot
 
     def _run(self) -> None:
+        behind = False
         item = self._queue.get()
         while item is not None:
+            # Asleep until the batch is due: to wake for every row costs the decisions' thread
+            # more than the rows do.
+            if not behind:
+                self._hurry.wait(BATCH_S)
+            self._hurry.clear()
             batch = [item]
             rows = len(item[0])
-            ends = time.monotonic() + BATCH_S
-            while rows < _BATCH_ROWS and not item[2]:
-                try:
-                    item = self._queue.get(timeout=max(0.0, ends - time.monotonic()))
-                except queue.Empty:
-                    break
-                if item is None:
-                    break
-                batch.append(item)
-                rows += len(item[0])
+            try:
+                while rows < _BATCH_ROWS:
+                    item = self._queue.get_nowait()
+                    if item is None:
+                        break
+                    batch.append(item)
+                    rows += len(item[0])
+            except queue.Empty:
+                pass
+            behind = rows >= _BATCH_ROWS
             self._commit(batch)
             if item is not None:
                 item = self._queue.get()
@@ -216,14 +233,14 @@ class Store:
         if self.trouble:
             log.warning("writing to %s again", self.path)
             self.trouble = ""
-        for _, then, _ in batch:
-            if then is not None:
-                then()
+        calls = [then for _, then in batch if then is not None]
+        if calls:
+            self.hand_over(calls)
 
     def _execute(self, batch: list[_Item]) -> None:
         # Nearly all rows are these two, and nothing else in a batch depends on them.
         many: dict[str, list[tuple[Any, ...]]] = {READING: [], HEARD: []}
-        for rows, _, _ in batch:
+        for rows, _ in batch:
             for statement, values in rows:
                 if statement in many:
                     many[statement].append(values)

@@ -23,8 +23,6 @@ Contract
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from manager.core import calm, configuring, heard, leases, registration, rooms, sending, shares
 from manager.core.commands import Command, Note
 from manager.core.events import (
@@ -40,11 +38,9 @@ from manager.core.events import (
     Tick,
     Wished,
 )
-from manager.core.sharing import Key
 from manager.core.site import Site, changed
 from manager.core.work import Work
 
-LARGE = 64  # chargers; a site of more is shared and raised at ticks, and cut at once as any
 FAR_MS = 1_000_000
 SHARE_MS = 1_000
 START_MS = 6_000  # a meter is read every second or two; leases live longer
@@ -81,8 +77,7 @@ def decide(site: Site, event: Event, now_ms: int) -> tuple[Site, list[Command]]:
 def _tick(work: Work, event: Tick) -> None:
     work.ticks = True
     work.site = changed(work.site, minute=event.minute, utc_s=event.utc_s)
-    for feeder in dict.fromkeys(m.feeder for m in work.meters.values()):
-        heard.measure(work, feeder)
+    heard.measure(work, *dict.fromkeys(m.feeder for m in work.meters.values()))
     work.room_stale = True
     # What changes with time alone, turns and rests, can wait a second; what is heard is acted on then.
     if work.now - work.site.shared_ms >= max(SHARE_MS, work.site.settings.update_interval_ms):
@@ -90,11 +85,11 @@ def _tick(work: Work, event: Tick) -> None:
 
 
 def _done(work: Work) -> tuple[Site, list[Command]]:
-    if work.must_share or work.only is None:
+    if work.must_share or (work.only is None and work.at_stake is None):
         calm.pace(work)
-    room = rooms.left_for_cars(work)
+    rooms.left_for_cars(work)
     if not _begins(work):
-        _led(work, room)
+        _led(work)
     return (
         changed(work.site, chargers=work.chargers, meters=work.meters, houses=work.houses),
         work.commands,
@@ -120,29 +115,30 @@ def _begins(work: Work) -> bool:
     )
 
 
-def _led(work: Work, room: Mapping[Key, int]) -> None:
-    large = len(work.chargers) > LARGE
+def _led(work: Work) -> None:
+    large = work.large
     if work.now - work.site.shared_ms >= FAR_MS:
         work.must_share = True  # a charger without a share yet is not one whose share is nothing
     only = work.only
-    among = list(work.chargers.values())
     if only is not None:
         among = [work.chargers[only]]
     elif large and work.measures:
         among = []  # what is due is sent at the next tick
-    overload = (only is None or work.room_stale) and rooms.overloaded(work, room)
+    else:
+        among = list(work.chargers.values())
+    overload = (only is None or work.room_stale) and rooms.overloaded(work)
     if large and work.must_share and not overload and not work.ticks:
         # A thousand may come back at once after a power cut: they are shared among four times a
         # second, not a thousand times over.
         work.must_share = False
         work.site = changed(work.site, shared_ms=work.now - FAR_MS)
     if work.must_share or overload:
-        shares.share(work, room)
+        shares.share(work, rooms.by_key(work.site))
         work.site = changed(work.site, shared_ms=work.now)
         among = list(work.chargers.values())
     elif work.site.rises_wait and not (large and not work.ticks):
         among = list(work.chargers.values())
-    sending.send(work, room, among)
+    sending.send(work, among)
     for one in among:
         charger = work.chargers[one.id]
         worst = leases.worst_a(charger, work.now)

@@ -100,6 +100,10 @@ def meter_report(work: Work, meter: Meter, message: Mapping[str, Any]) -> None:
         learn(work, meter.feeder)
         work.room_stale = work.measures = True
         work.must_share = work.site.settings.update_interval_ms == 0
+        if work.large and not work.must_share and work.site.headroom_ma:
+            # A hundred meters' readings are a hundred a second: each is held against its own
+            # feeders; what time alone changes on the others is seen at the next tick.
+            work.at_stake = work.site.above(meter.feeder)
     elif code == protocol.COUNTER_STATUS:
         if meter.state != message["state"]:
             work.commands.append(Note("meter_state", meter.id, message["state"]))
@@ -110,9 +114,9 @@ def meter_report(work: Work, meter: Meter, message: Mapping[str, Any]) -> None:
     work.meters[meter.id] = meter
 
 
-def measure(work: Work, feeder: str) -> None:
-    """Work out anew what the house draws on this feeder and on those above it."""
-    for name in work.site.above(feeder):
+def measure(work: Work, *feeders: str) -> None:
+    """Work out anew what the house draws on these feeders and on those above them."""
+    for name in dict.fromkeys(n for feeder in feeders for n in work.site.above(feeder)):
         work.houses[name] = headroom.measured(
             work.site, name, work.meters.values(), work.chargers, work.now
         )

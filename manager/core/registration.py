@@ -94,8 +94,8 @@ def _charger(
     ):
         return site, protocol.REFUSED, BAD_PHASES.format(wiring=wiring, feeder=feeder)
     failsafe = int(message.get("failsafe_a", 0))
-    total = _at_worst_a(site, name, feeder, failsafe)
-    if failsafe and total:
+    total = _at_worst_a(site, name, feeder, failsafe) if failsafe else 0
+    if total:
         return (
             site,
             protocol.REFUSED,

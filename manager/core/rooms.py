@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
+from operator import lt
 
 from manager.core import headroom, leases
 from manager.core.calm import CALM, CALM_MS
 from manager.core.sharing import Key
-from manager.core.site import MAIN, House, changed
+from manager.core.site import MAIN, Charger, House, Site, changed
 from manager.core.wishes import not_wanting
 from manager.core.work import Work
 
 
-def left_for_cars(work: Work) -> dict[Key, int]:
-    """What every phase of every feeder has left for cars, in mA."""
+def by_key(site: Site) -> dict[Key, int]:
+    """What every phase of every feeder has left for cars, in mA, to be taken from."""
+    return {
+        (name, phase): ma
+        for name, left in site.headroom_ma.items()
+        for phase, ma in enumerate(left)
+    }
+
+
+def left_for_cars(work: Work) -> None:
+    """Work out what every phase of every feeder has left for cars, if that may have changed."""
     if work.site.headroom_ma and not (work.room_stale or work.must_share):
-        return {
-            (name, phase): ma
-            for name, left in work.site.headroom_ma.items()
-            for phase, ma in enumerate(left)
-        }
+        return
     kept: dict[str, tuple[int, ...]] = {}
+    here = work.site.feeders if work.at_stake is None else work.at_stake
     metered = {m.feeder for m in work.meters.values() if m.role != "solar"}
     calm = {m.feeder for m in work.meters.values() if m.pace == CALM}
-    for name, feeder in work.site.feeders.items():
+    for name in here:
+        feeder = work.site.feeders[name]
         has_meter = name in metered
         house = work.houses.get(name) or House((0,) * feeder.phases)
         now = work.now - CALM_MS if name in calm else work.now
@@ -44,15 +52,26 @@ def left_for_cars(work: Work) -> dict[Key, int]:
         # It belongs here and has not been heard: it may be offering its failsafe, on any phase.
         if amps and device not in work.chargers:
             for name in work.site.above(work.site.places.get(device, MAIN)):
-                kept[name] = tuple(ma - amps * 1000 for ma in kept[name])
+                if name in kept:
+                    kept[name] = tuple(ma - amps * 1000 for ma in kept[name])
+    if work.at_stake is not None:
+        had = work.site.headroom_ma
+        work.at_stake = tuple(n for n in here if any(map(lt, kept[n], had[n])))  # it fell there
+        kept = {**had, **kept}
     work.site = changed(work.site, headroom_ma=kept)
-    return {(name, phase): ma for name, left in kept.items() for phase, ma in enumerate(left)}
 
 
-def overloaded(work: Work, room: Mapping[Key, int]) -> bool:
+def overloaded(work: Work) -> bool:
     """Whether what is granted no longer fits what is left: the house drew more, or a limit fell."""
-    left = dict(room)
-    for charger in work.chargers.values():
+    here = None if work.at_stake is None else set(work.at_stake)
+    if here is not None and not here:
+        return False
+    left = by_key(work.site)
+    cars: Iterable[Charger] = work.chargers.values()
+    if here is not None:
+        below = {name for name in work.site.feeders if not here.isdisjoint(work.site.above(name))}
+        cars = [c for c in cars if c.feeder in below]
+    for charger in cars:
         if work.obeys(charger):
             granted = max(charger.target_a, charger.failsafe_a)
         else:
@@ -60,7 +79,7 @@ def overloaded(work: Work, room: Mapping[Key, int]) -> bool:
         if granted:
             for key in work.keys(charger):
                 left[key] -= granted * 1000
-    return any(ma < 0 for ma in left.values())
+    return any(ma < 0 for key, ma in left.items() if here is None or key[0] in here)
 
 
 def sunlit(work: Work, left: dict[Key, int]) -> tuple[int, ...] | None:

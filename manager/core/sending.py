@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from manager.core import leases
 from manager.core.commands import Send
 from manager.core.reasons import Reason
-from manager.core.sharing import Key
+from manager.core.rooms import by_key
 from manager.core.site import Charger, changed
 from manager.core.work import Work
 from shared import protocol
@@ -16,7 +14,7 @@ RESEND_MS = 2_000  # a cut that was not confirmed is sent again
 ANCHOR_WORTH_MS = 1_500  # a renewal that would live no longer than this is not worth sending
 
 
-def send(work: Work, room: Mapping[Key, int], among: list[Charger]) -> None:
+def send(work: Work, among: list[Charger]) -> None:
     """Cuts at once; rises as far as the law allows; renewals in time."""
     now = work.now
     settings = work.site.settings
@@ -36,7 +34,7 @@ def send(work: Work, room: Mapping[Key, int], among: list[Charger]) -> None:
     for charger in cuts:
         keep |= lease(work, charger, charger.target_a)
     if rises:
-        left = dict(room)
+        left = by_key(work.site)
         for charger in work.chargers.values():
             worst = leases.worst_a(charger, now)
             if worst:

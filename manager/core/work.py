@@ -6,6 +6,7 @@ from manager.core.commands import Command
 from manager.core.sharing import Key
 from manager.core.site import Charger, House, Meter, Site
 
+LARGE = 64  # chargers; a site of more is shared and raised at ticks, and cut at once as any
 SILENT_MS = 12_000  # a charger speaks every 10 s at least, and at once when it gets a lease, which is every 5 s
 
 
@@ -22,12 +23,18 @@ class Work:
         self.measures = False  # a meter's reading: nothing is due but what it overloads
         self.places: dict[tuple[str, tuple[int, ...]], tuple[Key, ...]] = {}
         self.room_stale = False  # what is left for cars may have changed
+        self.at_stake: tuple[str, ...] | None = None  # on these feeders alone, until the next tick
         self.take_up()
 
     def take_up(self) -> None:
         self.chargers: dict[str, Charger] = dict(self.site.chargers)
         self.meters: dict[str, Meter] = dict(self.site.meters)
         self.houses: dict[str, House] = dict(self.site.houses)
+
+    @property
+    def large(self) -> bool:
+        """Whether what is not urgent waits for the next tick."""
+        return len(self.chargers) > LARGE
 
     def keys(self, charger: Charger) -> tuple[Key, ...]:
         """The rooms its amperes come out of."""
