@@ -168,6 +168,14 @@ class Manager:
         self.events: deque[dict[str, Any]] = deque(maxlen=200)
         self.history = History()
         self._news = asyncio.Event()
+        # Of each charger what the disk knows: no lease above it, later than it or answering a later
+        # boot leaves here.
+        self._on_disk = {
+            c.id: (c.kept_a, c.number_kept, c.boot_kept) for c in site.chargers.values()
+        }
+        self._held: dict[str, Send] = {}  # leases that wait for that
+        self._mend_ms = self.started_ms
+        self._trouble = ""  # the store's, as last told
         self._kept: tuple[int, tuple[str, ...]] = (self.started_ms, ())  # when, and who
         self._offset_ms = self.clock.utc_ms() - self.started_ms
         self._jumped_ms = self.started_ms - _SETTLED_MS
@@ -214,6 +222,7 @@ class Manager:
             self._keep_site_now_and_then()
             self._strike_off()
             self._look_at_clock()
+            self._look_at_store()
             due = max(due + TICK_S, self._loop.time())
             await asyncio.sleep(due - self._loop.time())
 
@@ -254,10 +263,35 @@ class Manager:
         kept += [c.device for c in commands if isinstance(c, Note) and c.kind == leases.OWN_RULE]
         if after or kept:
             rows.extend(self._kept_of(kept))
-            self.store.write(rows, lambda: self._send_all(after), now=True)
+            small = len(self.site.chargers) <= _SMALL
+            known = self._knowing(self.site.chargers if small else kept)
+
+            def written() -> None:
+                known()
+                self._send_all(after)
+
+            self.store.write(rows, written, now=True)
         elif rows:
             self.store.write(rows)
         self._tell()
+
+    def _disk_knows(self, send: Send) -> bool:
+        """Whether a manager started anew from the disk would reckon with this lease."""
+        known = self._on_disk.get(send.device)
+        if known is None:
+            return False
+        kept_a, number, boot = known
+        m = send.message
+        return bool(m["limit_a"] <= kept_a and m["lease"] <= number and m["re_boot"] == boot)
+
+    def _knowing(self, chargers: Iterable[str]) -> Callable[[], None]:
+        """To be called when these chargers, as they are now, are on disk."""
+        kept = {
+            c.id: (c.kept_a, c.number_kept, c.boot_kept)
+            for c in map(self.site.chargers.get, chargers)
+            if c is not None
+        }
+        return lambda: self._on_disk.update(kept)
 
     def _do(self, command: Command, rows: list[Row], after: list[Send]) -> None:
         if isinstance(command, Note):
@@ -266,6 +300,12 @@ class Manager:
             return
         if command.message["code"] == protocol.AVAILABLE_LOAD:
             rows.extend(self._decision(command))
+            if not command.keep_first and not self._disk_knows(command):
+                # What the core had written for an earlier one is not there yet: the disk is slow,
+                # or full. This one is what is said when it is.
+                self._held[command.device] = command
+                return
+            self._held.pop(command.device, None)
         if command.keep_first or after:  # one that waits is not overtaken
             after.append(command)
         else:
@@ -273,6 +313,12 @@ class Manager:
 
     def _send_all(self, sends: list[Send]) -> None:
         for send in sends:
+            newer = self._held.get(send.device)
+            if newer is not None and send.message["code"] == protocol.AVAILABLE_LOAD:
+                if not self._disk_knows(newer):
+                    continue  # that one's turn comes with what is still to be written
+                del self._held[send.device]
+                send = newer  # noqa: PLW2901 - the older one is worth nothing any more
             self._send(send.device, send.message)
 
     def _send(self, device: str, message: Mapping[str, Any]) -> None:
@@ -796,7 +842,27 @@ class Manager:
         ]
 
     def _keep_site(self) -> None:
-        self.store.write(self._site_rows(), now=True)
+        known = self._knowing(self.site.chargers)
+
+        def kept() -> None:
+            known()
+            for device, send in list(self._held.items()):
+                if self._disk_knows(send):
+                    del self._held[device]
+                    self._send(device, send.message)
+
+        self.store.write(self._site_rows(), kept, now=True)
+
+    def _look_at_store(self) -> None:
+        """Tell when the disk begins and ceases to fail; what waited for it goes out then."""
+        trouble = self.store.trouble
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self.note("store", "", trouble or "what was held is on disk again")
+        now_ms = self.clock.now_ms()
+        if self._held and not trouble and now_ms - self._mend_ms >= _KEEP_SITE_MS:
+            self._mend_ms = now_ms
+            self._keep_site()
 
     def _keep_site_now_and_then(self) -> None:
         """Who is registered in which order, soon after it changed; the house's habits, sometimes."""

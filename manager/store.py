@@ -36,6 +36,20 @@ Row = tuple[str, tuple[Any, ...]]  # a statement of this module and its values
 _Item = tuple["Sequence[Row]", "Callable[[], None] | None"]
 
 
+_DAMAGED = "with the manager stopped, `ievcc restore` the newest backup; or move the file away to start anew"
+_MEND = {  # SQLite's primary result codes, in words: what, and how to mend it
+    sqlite3.SQLITE_FULL: ("the disk is full", "make room on it, see `df -h`"),
+    sqlite3.SQLITE_READONLY: (
+        "it is read-only",
+        "see `dmesg`; a worn-out card becomes so: replace it, else `mount -o remount,rw`",
+    ),
+    sqlite3.SQLITE_IOERR: ("the disk does not answer", "see `dmesg`; the card may be worn out"),
+    sqlite3.SQLITE_CANTOPEN: ("it cannot be opened", "see whether the disk is mounted, and whose"),
+    sqlite3.SQLITE_CORRUPT: ("it is damaged", _DAMAGED),
+    sqlite3.SQLITE_NOTADB: ("it is damaged", _DAMAGED),
+}
+
+
 class StoreError(Refusal):
     """The file cannot be used; the words say why and what to do."""
 
@@ -88,11 +102,12 @@ def connect(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = FULL")  # a commit that returned survives a power cut
         db.execute("PRAGMA foreign_keys = ON")
         fault = db.execute("PRAGMA quick_check").fetchone()[0]
-        trouble = f"{path} is damaged ({fault}): restore a backup, or move it away to start anew"
+        trouble = f"{path} is damaged ({fault}): {_DAMAGED}"
         if fault == "ok":
             trouble = _migrate(db, path)
     except sqlite3.DatabaseError as e:
-        trouble = f"cannot use {path}: {e}"
+        what, mend = _MEND.get(e.sqlite_errorcode & 0xFF, (str(e), "see whose it is"))
+        trouble = f"cannot use {path}: {what}: {mend}"
     if trouble:
         db.close()
         raise StoreError(trouble)
@@ -215,6 +230,15 @@ class Store:
             if item is not None:
                 item = self._queue.get()
 
+    def _words(self, e: sqlite3.Error) -> str:
+        """What keeps it from writing, what that means, and how to mend it."""
+        words = str(e), "it is tried again every second"
+        what, mend = _MEND.get(e.sqlite_errorcode & 0xFF, words)
+        return (
+            f"cannot write to {self.path}: {what}; nothing new is recorded, and no charger is given"
+            f" more than the disk knows of: {mend}"
+        )
+
     def _commit(self, batch: list[_Item]) -> None:
         while True:
             try:
@@ -225,9 +249,10 @@ class Store:
             except sqlite3.Error as e:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
-                if not self.trouble:
-                    log.warning("cannot write to %s (%s): holding, trying again", self.path, e)
-                self.trouble = str(e)
+                trouble = self._words(e)
+                if trouble != self.trouble:
+                    log.warning("%s", trouble)
+                self.trouble = trouble
                 if self._closing.wait(_RETRY_S):
                     return
         if self.trouble:

@@ -20,6 +20,8 @@ def picture(state: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [
         Text.assemble((state["name"], "bold"), f"  policy {state['policy']}", (link, "red"))
     ]
+    if state["store"] != "ok":
+        parts.append(Text(state["store"], "red bold"))
     feeders = Table("feeder", "limit A", "house A", "cars A", "total A", "", box=None)
     for f in state["feeders"]:
         pairs = zip(f["total_a"], f["limit_a"], strict=True)
