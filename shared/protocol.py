@@ -21,7 +21,7 @@ try:
     from hmac import compare_digest as _same
 except ImportError:  # the boards have no hmac
 
-    def _same(want: bytes, data: bytes) -> bool:
+    def _same(want: bytes, data: bytes) -> bool:  # type: ignore[no-redef]
         # No early exit: the time taken tells nothing about the right signature.
         wrong = len(want) ^ len(data)
         for a, b in zip(want, data):
