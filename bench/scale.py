@@ -84,6 +84,9 @@ class Measured:
     said: int = 0
     seconds: float = 0.0
     leases: int = 0
+    taken: int = 0  # messages, as the manager counts them
+    refused: dict[str, int] = field(default_factory=dict)
+    registered_s: float = 0.0
 
 
 class Crowd:
@@ -115,6 +118,7 @@ class Crowd:
 
     def site_file(self, broker_port: int, web_port: int) -> str:
         """The building: everything hangs under a main feeder wide enough never to be the limit."""
+        self.web_port = web_port
         lines = [
             f'[site]\nname = "{SITE}"\nlimit_a = 6300\nphases = 3\nworst_house_a = 0',
             f"max_counters = {len(self.meters)}\nmax_chargers = {len(self.chargers)}",
@@ -337,10 +341,14 @@ def _running(folder: Path, crowd: Crowd, wrap: list[str]) -> Iterator[Child]:
 
 def _connected(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/state", timeout=5) as answer:
-            return bool(json.load(answer)["broker"]["connected"])
+        return bool(_state(port)["broker"]["connected"])
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False
+
+
+def _state(port: int) -> Any:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/state", timeout=5) as answer:
+        return json.load(answer)
 
 
 def run(
@@ -354,9 +362,12 @@ def run(
         crowd = Crowd(folder, chargers, meters)
         with _running(folder, crowd, wrap or []) as child:
             process = Process(child.pid)
+            begin = time.monotonic()
             crowd.register(60 + chargers * 0.1)
+            registered_s = time.monotonic() - begin
             crowd.run(10, lambda _: None)  # the first leases, and the first rises
-            crowd.measured = Measured()
+            crowd.measured = Measured(registered_s=registered_s)
+            before = _state(crowd.web_port)
             process.cores()
 
             def sample(at: float) -> None:
@@ -368,6 +379,9 @@ def run(
             crowd.run(seconds, sample)
             crowd.turn(1.0)
             crowd.measured.seconds = time.monotonic() - begin
+            after = _state(crowd.web_port)
+            crowd.measured.taken = after["taken"] - before["taken"]
+            crowd.measured.refused = after["refused"]
             return crowd.measured
 
 
@@ -385,8 +399,9 @@ def growth_mb_per_hour(memory: list[tuple[float, float]]) -> float:
 def rows_of(who: str, m: Measured) -> list[Row]:
     """What was measured, as the bench prints it."""
     rows = [
-        Row(f"{who}: messages to the manager", m.said / m.seconds, None, "/s",
-            f"and {m.leases / m.seconds:.0f} leases/s from it"),
+        Row(f"{who}: messages the manager took", m.taken / m.seconds, None, "/s",
+            f"of {m.said / m.seconds:.0f}; {m.leases / m.seconds:.0f} leases/s from it;"
+            f" all registered in {m.registered_s:.1f} s; refused: {m.refused or 'none'}"),
         Row(f"{who}: CPU of the manager", sum(m.cpu) / len(m.cpu), percentile(m.cpu, 99),
             "cores", f"mean and 99 % of {m.seconds:.0f} s"),
         Row(f"{who}: memory", m.memory[-1][1], None, "MB",
