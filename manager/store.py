@@ -43,7 +43,10 @@ _MEND = {  # SQLite's primary result codes, in words: what, and how to mend it
         "it is read-only",
         "see `dmesg`; a worn-out card becomes so: replace it, else `mount -o remount,rw`",
     ),
-    sqlite3.SQLITE_IOERR: ("the disk does not answer", "see `dmesg`; the card may be worn out"),
+    sqlite3.SQLITE_IOERR: (
+        "the disk fails, or the system has made it read-only",
+        "see `dmesg`; mount it again and start the manager anew, a worn-out card is to be replaced",
+    ),
     sqlite3.SQLITE_CANTOPEN: ("it cannot be opened", "see whether the disk is mounted, and whose"),
     sqlite3.SQLITE_CORRUPT: ("it is damaged", _DAMAGED),
     sqlite3.SQLITE_NOTADB: ("it is damaged", _DAMAGED),
