@@ -39,9 +39,8 @@ from manager.core.events import (
     Wished,
 )
 from manager.core.site import Site, changed
-from manager.core.work import Work
+from manager.core.work import FAR_MS, Work
 
-FAR_MS = 1_000_000
 SHARE_MS = 1_000
 START_MS = 6_000  # a meter is read every second or two; leases live longer
 

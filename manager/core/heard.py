@@ -9,7 +9,7 @@ from typing import Any
 from manager.core import headroom, laxity, leases, registration
 from manager.core.commands import Note, Send
 from manager.core.site import Charger, Habits, Meter, Reading, Wants, changed
-from manager.core.work import Work, plugged, ready, usable_a
+from manager.core.work import FAR_MS, Work, plugged, ready, usable_a
 from shared import protocol
 
 DRAWS_MA = 1_000  # no charger takes that for itself
@@ -23,8 +23,15 @@ def announced(work: Work, topic: str, message: Mapping[str, Any]) -> None:
     work.site, result, words = registration.announce(work.site, topic, message, work.now)
     work.take_up()
     work.places.clear()
-    work.must_share = True  # it may come back with other phases or another limit
     name = str(message.get("id", ""))
+    # It may come back with other phases or another limit.
+    if work.large and name in work.chargers:
+        # A thousand may come back at once: they are shared among at the next tick, and until then
+        # what they may be drawing counts.
+        work.site = changed(work.site, shared_ms=work.now - FAR_MS)
+        work.only = name
+    else:
+        work.must_share = True
     reply(work, name, message, result, words)
     if name in work.meters:
         work.meters[name] = changed(work.meters[name], pace="")

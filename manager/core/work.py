@@ -6,6 +6,7 @@ from manager.core.commands import Command
 from manager.core.sharing import Key
 from manager.core.site import Charger, House, Meter, Site
 
+FAR_MS = 1_000_000  # shares as old as this are worked out at the next chance
 LARGE = 64  # chargers; a site of more is shared and raised at ticks, and cut at once as any
 SILENT_MS = 12_000  # a charger speaks every 10 s at least, and at once when it gets a lease, which is every 5 s
 
