@@ -49,7 +49,7 @@ _MEND = {  # SQLite's primary result codes, in words: what, and how to mend it
     ),
     sqlite3.SQLITE_CANTOPEN: ("it cannot be opened", "see whether the disk is mounted, and whose"),
     sqlite3.SQLITE_CORRUPT: ("it is damaged", _DAMAGED),
-    sqlite3.SQLITE_NOTADB: ("it is damaged", _DAMAGED),
+    sqlite3.SQLITE_NOTADB: ("not a database, or no longer one", _DAMAGED),
 }
 
 
