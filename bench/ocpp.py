@@ -37,10 +37,10 @@ def _site(chargers: int) -> str:
 
 def measure(small: bool) -> list[Row]:
     chargers, steps = (20, 4) if small else (100, 20)
-    return [asyncio.run(_measured(chargers, steps))]
+    return [asyncio.run(_measured(chargers, steps, version)) for version in ("1.6", "2.0.1")]
 
 
-async def _measured(chargers: int, steps: int) -> Row:
+async def _measured(chargers: int, steps: int, version: str) -> Row:
     try:
         from manager.ocpp.downward import Central, listening  # noqa: PLC0415 - an extra
     except ImportError as e:
@@ -60,14 +60,16 @@ async def _measured(chargers: int, steps: int) -> Row:
             url = f"ws://127.0.0.1:{await listening(central)}/ocpp"
             meter.announce()
             reading = asyncio.create_task(meter.live())
-            times = await _steps(url, chargers, steps, meter)
+            times = await _steps(url, chargers, steps, meter, version)
             reading.cancel()
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
             store.close()
     words = f"{chargers} chargers, {steps} steps of the house, {len(times)} cuts; {LIMIT_MS} ms allowed"
-    return summed_up("a reading until every charger has its lower profile", times, "ms", words)
+    return summed_up(
+        f"a reading until every charger of {version} has its lower profile", times, "ms", words
+    )
 
 
 class Meter:
@@ -97,7 +99,7 @@ class Meter:
             await asyncio.sleep(1)
 
 
-async def _steps(url: str, chargers: int, steps: int, meter: Meter) -> list[float]:
+async def _steps(url: str, chargers: int, steps: int, meter: Meter, version: str) -> list[float]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -105,6 +107,7 @@ async def _steps(url: str, chargers: int, steps: int, meter: Meter) -> list[floa
         url,
         PASSWORD,
         str(chargers),
+        version,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )

@@ -1,4 +1,4 @@
-"""Many chargers of another make in one process: `python -m simulator.ocpp_many URL PASSWORD COUNT`.
+"""Many chargers of another make in one process: `python -m simulator.ocpp_many URL PASSWORD COUNT VERSION`.
 
 Each begins a transaction; then a line of JSON for every limit that arrives: [time in ns, name, A].
 """
@@ -20,16 +20,18 @@ class Timed(Charger):
     def _on_SetChargingProfile(self, p: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         at = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         answer = super()._on_SetChargingProfile(p)
-        raw = p["csChargingProfiles"]
+        raw = p.get("csChargingProfiles") or p["chargingProfile"]
         if raw["chargingProfilePurpose"] == "TxProfile":
-            limit = raw["chargingSchedule"]["chargingSchedulePeriod"][0]["limit"]
+            schedule = raw["chargingSchedule"]
+            schedule = schedule[0] if isinstance(schedule, list) else schedule
+            limit = schedule["chargingSchedulePeriod"][0]["limit"]
             print(json.dumps([at, self.name, limit]), flush=True)
         return answer
 
 
-async def main(url: str, password: str, count: int) -> None:
+async def main(url: str, password: str, count: int, version: str) -> None:
     """Run until standard input ends."""
-    cars = [Timed(url, f"C{n}", password, sample_s=5) for n in range(count)]
+    cars = [Timed(url, f"C{n}", password, version, sample_s=5) for n in range(count)]
     for car in cars:
         await car.connect()
         await car.begin(f"04A1B2{int(car.name[1:]):02X}", 32)
@@ -40,4 +42,4 @@ async def main(url: str, password: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]))
