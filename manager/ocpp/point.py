@@ -135,6 +135,7 @@ class Point(ABC):
         self.reservations: dict[int, Payload] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.ids: dict[str, str] = {}  # session -> the central system's number (1.6)
+        self._held: list[Row] | None = None  # rows that are to be written as one
         self._wake = asyncio.Event()
         self._boot_now = asyncio.Event()
         self._load()
@@ -165,7 +166,23 @@ class Point(ABC):
 
     def keep(self, *rows: Row) -> None:
         """Write what must outlive a restart."""
-        self.manager.store.write(list(rows))
+        if self._held is None:
+            self.manager.store.write(list(rows))
+        else:
+            self._held += rows
+
+    @contextlib.contextmanager
+    def as_one(self) -> Iterator[None]:
+        """What is kept meanwhile is on disk all of it or not at all: a session that had been queued, but
+        not yet taken for begun, would be queued again when its charger tells it again."""
+        rows: list[Row] = []
+        self._held = rows
+        try:
+            yield
+        finally:
+            self._held = None
+            if rows:
+                self.manager.store.write(rows)
 
     def keep_one(self, kind: str, name: str, value: object) -> None:
         """Keep one setting; None forgets it."""
@@ -348,9 +365,11 @@ class Point(ABC):
             if message["state"][0] == "A":
                 outlet.ended = False
         elif code == protocol.SESSION_BEGIN:
-            self._begins(outlet, message)
+            with self.as_one():
+                self._begins(outlet, message)
         elif code == protocol.SESSION_END:
-            self._ends(outlet, message)
+            with self.as_one():
+                self._ends(outlet, message)
         elif code == protocol.UPDATE_STATUS and outlet.updating:
             self.update_status(outlet, message)
 
@@ -361,7 +380,9 @@ class Point(ABC):
         if session <= outlet.last:
             return  # over already
         if outlet.running is not None:
-            self.end_of(outlet, outlet.running.begin_wh, self.utc_ms(), "PowerLoss")
+            # Its end was lost. The meter has counted since: what the new one begins at, the old one ended at.
+            end = max(outlet.running.begin_wh, int(message["energy_wh"]))
+            self.end_of(outlet, end, self.utc_ms(), "PowerLoss")
         began = self.utc_ms() - int(message["age_s"]) * 1000
         now = asyncio.get_running_loop().time()
         tag, remote, profile = str(message.get("card", "")).upper(), 0, None

@@ -9,6 +9,18 @@ from urllib.parse import urlsplit
 
 MOST = 1_048_576  # bytes of a bundle: what an update's offer can say
 _WITHIN_S = 60
+# Nothing but HTTP and HTTPS, wherever a redirection leads.
+_opener = urllib.request.OpenerDirector()
+for _handler in (
+    urllib.request.ProxyHandler,
+    urllib.request.HTTPHandler,
+    urllib.request.HTTPSHandler,
+    urllib.request.HTTPRedirectHandler,
+    urllib.request.HTTPDefaultErrorHandler,
+    urllib.request.HTTPErrorProcessor,
+    urllib.request.UnknownHandler,
+):
+    _opener.add_handler(_handler())
 
 
 class FileError(OSError):
@@ -23,7 +35,7 @@ def _checked(url: str) -> str:
 
 def _fetch(url: str) -> bytes:
     try:
-        with urllib.request.urlopen(_checked(url), timeout=_WITHIN_S) as answer:  # noqa: S310
+        with _opener.open(_checked(url), timeout=_WITHIN_S) as answer:
             data: bytes = answer.read(MOST + 1)
     except (urllib.error.URLError, OSError, ValueError) as e:
         raise FileError(str(e)) from e
@@ -35,7 +47,7 @@ def _fetch(url: str) -> bytes:
 def _leave(url: str, data: bytes) -> None:
     request = urllib.request.Request(_checked(url), data, method="PUT")  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=_WITHIN_S):  # noqa: S310
+        with _opener.open(request, timeout=_WITHIN_S):
             pass
     except (urllib.error.URLError, OSError, ValueError) as e:
         raise FileError(str(e)) from e

@@ -34,6 +34,7 @@ from shared import protocol
 log = logging.getLogger(__name__)
 
 PING_S = 20.0
+_STAYED_S = 30.0  # a connection that lasted so long was one
 _AGAIN_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 _KINDS: dict[str, type[Point]] = {"1.6": Point16, "2.0.1": Point201}
 _OURS = "*"  # the row under which what is of no single point is kept
@@ -159,6 +160,8 @@ class Upward:
             await asyncio.sleep(wait * random.uniform(0.5, 1.5))
 
     async def _once(self, point: Point, tries: int) -> int:
+        loop = asyncio.get_running_loop()
+        began, delivered = loop.time(), point.delivered
         headers = {}
         if self.up.password:
             word = base64.b64encode(f"{point.name}:{self.up.password}".encode()).decode()
@@ -189,7 +192,9 @@ class Upward:
                 limited=False,
             )
             await point.connected(talk)
-            return 0 if point.delivered or tries == 0 else tries
+            # One that lets us in and throws us out at once is not asked every second.
+            good = point.delivered > delivered or loop.time() - began > _STAYED_S
+            return 0 if good else tries
 
 
 def tls(up: Up, here: Path) -> ssl.SSLContext | None:

@@ -1,5 +1,6 @@
 """Chargers of other makes share like ours, in either version and either unit."""
 
+import asyncio
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,7 @@ def two_share(tmp_path: Path) -> None:
             most = 0.0
             for _ in range(20):
                 most = max(most, left.drawn_a + right.drawn_a)
+                await asyncio.sleep(0.05)
             assert most <= 28
 
     run(test)
