@@ -33,6 +33,10 @@ def send(work: Work, among: list[Charger]) -> None:
     wait = False
     for charger in cuts:
         keep |= lease(work, charger, charger.target_a)
+    if rises and work.only is not None and work.large and not work.must_share:
+        # What everybody may draw is added up for a rise: on a large site four times a second, not at
+        # every word of every charger.
+        rises = []
     if rises:
         left = by_key(work.site)
         for charger in work.chargers.values():
