@@ -224,8 +224,8 @@ class Reception:
         """How much of what the cars draw the sun gives now: the house comes first."""
         site = self.manager.site
         sun = sum(headroom.solar_ma(site, site.meters.values(), site.houses))
-        if sun <= 0:
-            return 0  # at every reading of every car: without a roof nobody adds up a thousand cars
+        if sun <= 0:  # asked at every reading: without a roof nobody adds up a thousand cars
+            return 0
         cars = sum(sum(c.readings[-1].current_ma) for c in site.chargers.values() if c.readings)
         return min(1000, sun * 1000 // cars) if cars > 0 else 0
 
