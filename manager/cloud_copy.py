@@ -107,7 +107,11 @@ class CloudCopy:
                 raise CopyError(f"a copy for {whole['site']}")
             if whole["version"] < self.version:
                 raise CopyError(f"version {whole['version']} is older than {self.version}")
-            users = [_user(p) for p in whole["people"]]
+            owned: dict[int, set[str]] = {}
+            for device in whole["devices"]:
+                if device.get("person") is not None:
+                    owned.setdefault(device["person"], set()).add(device["name"])
+            users = [_user(p, frozenset(owned.get(p["id"], ()))) for p in whole["people"]]
             tariffs = _one_at_a_time([_tariff(t, whole["timezone"]) for t in whole["tariffs"]])
             holders = {c["hash"]: user_id(c["person"]) for c in whole["cards"]}
             barred = {d["name"] for d in whole["devices"] if d.get("authorised") is False}
@@ -141,7 +145,7 @@ class CloudCopy:
         return device in self._barred
 
     def wishes(self, now_s: float) -> list[dict[str, Any]]:
-        """What people asked for and is still wanted: id, device, command."""
+        """What people asked for and is still wanted: id, device, command, person."""
         return [w for w in self.whole.get("wishes", ()) if w["expires_s"] > now_s]
 
     def forget_wish(self, wish: int) -> None:
@@ -190,8 +194,10 @@ def user_id(person: int) -> str:
     return f"cloud:{person}"
 
 
-def _user(person: dict[str, Any]) -> User:
-    """A person with their rights; one with none may charge always and at all chargers."""
+def _user(person: dict[str, Any], owns: frozenset[str]) -> User:
+    """A person with their rights and own chargers; one with no rights set may charge always and at
+    all chargers.
+    """
     windows = tuple(
         Window(day * 1440 + w["from_min"], day * 1440 + w["to_min"], w["max_a"])
         for w in person.get("windows", ())
@@ -206,6 +212,7 @@ def _user(person: dict[str, Any]) -> User:
         windows=windows,
         quota_wh=person.get("quota_wh"),
         chargers=frozenset(person.get("chargers", ())),
+        owns=owns,
     )
 
 

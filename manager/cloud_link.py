@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from manager.cloud_copy import CloudCopy, CopyError
+from manager.cloud_copy import CloudCopy, CopyError, user_id
 
 log = logging.getLogger(__name__)
 
@@ -20,13 +20,14 @@ _RETRY_S = (1.0, 5.0, 15.0, 60.0)
 
 
 class CloudLink:
-    """Fetches the copy as it changes; `command` carries out a wish and says what became of it.
+    """Fetches the copy as it changes; `command` carries out a wish (charger, command, the user who
+    asked, by id) and says what became of it.
 
     Wishes wait while `ready` says that there is no way to the chargers.
     """
 
     def __init__(
-        self, copy: CloudCopy, command: Callable[[str, str], str], ready: Callable[[], bool]
+        self, copy: CloudCopy, command: Callable[[str, str, str], str], ready: Callable[[], bool]
     ) -> None:
         self.copy = copy
         self.trouble = ""  # why the cloud's newest is not here, in words
@@ -71,7 +72,8 @@ class CloudLink:
             if number not in self._done:
                 # Remembered first: a wish is carried out once, however often its answer is lost.
                 self._done[number] = "interrupted"
-                self._done[number] = self._command(wish["device"], wish["command"])
+                who = user_id(wish.get("person", 0))
+                self._done[number] = self._command(wish["device"], wish["command"], who)
         open_wishes = {w["id"] for w in self.copy.wishes(time.time())}
         for number, result in list(self._done.items()):
             if number in open_wishes:

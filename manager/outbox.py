@@ -170,11 +170,13 @@ def reached(db: sqlite3.Connection, name: str, n: int) -> None:
 # The rule. At what part of the capacity (per cent), what: readings to one per so many ms and
 # device, everything up to this rank gone.
 _MINUTE_MS = 60_000
+_DAY_MS = 1440 * _MINUTE_MS
 _LEVELS = (
     (50, READING, _MINUTE_MS),
     (75, READING, 15 * _MINUTE_MS),
     (80, STATE, 0),
     (90, NOTE, 0),
+    (95, READING, _DAY_MS),
 )
 _SLICE = 2_000  # rows looked at in one transaction: the manager writes in between
 

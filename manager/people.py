@@ -446,5 +446,9 @@ class People:
         return self.cloud.users().get(user) if known is None and self.cloud else known
 
     def owner(self, charger: str) -> User | None:
-        """Whose charger it is."""
-        return next((u for u in self.users.values() if charger in u.owns), None)
+        """Whose charger it is: by what is known here, else by what the cloud says."""
+        for users in (self.users, self.cloud.users() if self.cloud else {}):
+            for user in users.values():
+                if charger in user.owns:
+                    return user
+        return None

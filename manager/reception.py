@@ -279,7 +279,21 @@ class Reception:
             rows.append((_KEYED, (charger, self._secret_hash())))
             self._again(charger)
 
-    # Started from here, without a card.
+    # Started and stopped from here, without a card.
+
+    def wish(self, charger: str, command: str, user_id: str) -> str:
+        """As `start`, or stop the session if it is this user's own. Refusal if he may not."""
+        user = self.people.user(user_id)
+        if user is None:
+            raise Refusal("who asks is not known here")
+        if charger not in self.manager.site.chargers:
+            raise Refusal(f"no charger {charger} here")
+        if command == "start":
+            return self.start(charger, user)
+        running = self.sessions.at(charger)
+        if running is not None and running.user != user.id:
+            raise Refusal("somebody else, or nobody known, is charging here")
+        return self.manager.command(charger, "stop")
 
     def start(self, charger: str, user: User) -> str:
         """Let a user charge without a card. The answer in words; Refusal if he may not."""

@@ -573,11 +573,18 @@ class Manager:
         self.order(charger, protocol.COMMAND, {"command": command})
         return f"sent to {charger}"
 
-    def command_from_elsewhere(self, charger: str, command: str) -> str:
-        """As `command`, from another thread; waits for the loop."""
+    def wish_from_elsewhere(self, charger: str, command: str, user: str) -> str:
+        """Start or stop a charger for a user, if their rights allow it; what became of it, in
+        words. From another thread; waits for the loop.
+        """
 
         async def here() -> str:
-            return self.command(charger, command)
+            if self.reception is None:
+                return "nobody here knows who may charge"
+            try:
+                return self.reception.wish(charger, command, user)
+            except Refusal as e:
+                return f"refused: {e}"
 
         try:
             return asyncio.run_coroutine_threadsafe(here(), self._loop).result(5)

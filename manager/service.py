@@ -221,7 +221,7 @@ def _cloud(file: SiteFile, here: Path, manager: Manager) -> CloudLink:
     manager.barred = copy.barred
     if manager.reception is not None:
         manager.reception.people.cloud = copy
-    return CloudLink(copy, manager.command_from_elsewhere, lambda: manager.link.connected)
+    return CloudLink(copy, manager.wish_from_elsewhere, lambda: manager.link.connected)
 
 
 def kept_site(store: Store, fresh: Site, now_ms: int) -> Site:

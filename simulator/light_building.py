@@ -51,6 +51,7 @@ class _Device:
     session: int = 0
     session_from_mwh: int = 0
     session_at: float = 0.0
+    asked: str = ""  # the command that brought on what the car does next
 
 
 class LightBuilding:
@@ -232,7 +233,7 @@ class LightBuilding:
                 {
                     "code": protocol.SESSION_BEGIN,
                     "session": charger.session,
-                    "how": "free",
+                    "how": "manager" if charger.asked == "start" else "free",
                     "energy_wh": charger.energy_mwh // 1000,
                     "age_s": 0,
                 },
@@ -246,9 +247,10 @@ class LightBuilding:
                     "energy_wh": (charger.energy_mwh - charger.session_from_mwh) // 1000,
                     "duration_s": int(now - charger.session_at),
                     "age_s": 0,
-                    "why": "unplugged",
+                    "why": "manager" if charger.asked == "stop" else "unplugged",
                 },
             )
+        charger.asked = ""
         self._status(charger)
 
     def _load(self, device: _Device, elapsed_s: float, code: int) -> None:
@@ -343,6 +345,12 @@ class LightBuilding:
                 device.limit_a = message["limit_a"]
                 device.lease = message["lease"]
                 self._status(device)
+            elif message["code"] == protocol.COMMAND and device.car is not None:
+                # A person at the cable: plugged in on a start, out on a stop, at once.
+                wanted = {"start": True, "stop": False}.get(message["command"])
+                if wanted is not None and device.car.plugged != wanted:
+                    device.asked = message["command"]
+                    device.car.until = 0.0
             elif (
                 message["code"] == protocol.REPLY and message["result"] == protocol.UNKNOWN_DEVICE
             ):

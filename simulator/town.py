@@ -51,6 +51,7 @@ url = "kafka://{town.kafka.secure_servers}"
 key = "{key.hex()}"
 password = "{password}"
 ca = "{town.kafka.ca.resolve()}"
+cloud = "http://127.0.0.1:{town.api_port}/api/v1"
 """)
         self.broker: broker.Broker | None = None
         self.manager: Child | None = None
@@ -109,13 +110,13 @@ class Town:
                     " FROM feeder",
                     (name, name.capitalize()),
                 )
+        self.api: Child | None = None
+        (self.api_port,) = free_ports(1)
         self.workers = [self._worker(i) for i in range(workers)]
         self.buildings = [Building(folder / name, self, name, chargers, every_s) for name in sites]
         for building in self.buildings:
             building.start_broker()
             building.start_manager()
-        self.api: Child | None = None
-        self.api_port = 0
 
     def start_devices(self) -> None:
         """Begin the load."""
@@ -145,7 +146,6 @@ class Town:
 
     def start_api(self) -> str:
         """API and portal; their address."""
-        (self.api_port,) = free_ports(1)
         command = [
             sys.executable,
             "-c",

@@ -7,6 +7,7 @@ A parcel's signature is checked before Kafka sees it, and the answer waits until
 from __future__ import annotations
 
 import time
+import zlib
 
 import anyio
 import psycopg
@@ -21,6 +22,17 @@ from datahub.fog import record, topics
 
 _MOST = 1_000_000
 _DELIVER_S = 10.0
+
+
+def opened(body: bytes) -> bytes:
+    """What is in this gzip, or its beginning of one byte more than is taken: however small it
+    comes, it opens to no more. zlib.error if it is none, or broken off.
+    """
+    gunzip = zlib.decompressobj(wbits=31)
+    value = gunzip.decompress(body, _MOST + 1)
+    if len(value) <= _MOST and not gunzip.eof:
+        raise zlib.error("it breaks off")
+    return value
 
 
 def make_app(servers: str, dsn: str, master: bytes) -> Starlette:
@@ -61,11 +73,20 @@ def make_app(servers: str, dsn: str, master: bytes) -> Starlette:
         return failed[0] if failed else "" if done else "Kafka does not answer"
 
     async def take(request: Request) -> Response:
-        value = b""
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding not in ("identity", "gzip"):
+            return PlainTextResponse(f"{encoding}: send it plain or as gzip", 415)
+        body = b""
         async for piece in request.stream():
-            value += piece
-            if len(value) > _MOST:
+            body += piece
+            if len(body) > _MOST:
                 return PlainTextResponse("too long", 413)
+        try:
+            value = opened(body) if encoding == "gzip" else body
+        except zlib.error as e:
+            return PlainTextResponse(f"not gzip: {e}", 400)
+        if len(value) > _MOST:
+            return PlainTextResponse("too long", 413)
         try:
             parcel = record.open_parcel(value)
         except record.Rejected as e:

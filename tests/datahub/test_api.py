@@ -262,6 +262,40 @@ def test_start_and_stop_reach_only_ones_own_chargers(client: TestClient, town: T
         assert answer.status_code == status, place
 
 
+def test_a_session_is_whose_card_or_wish_or_charger_it_was(cloud: Cloud, town: Town) -> None:
+    """In this order; a wish counts that was made just before and that the building did not refuse."""
+    ana, admin = town.people["ana"], town.people["admin"]
+    own, shared = town.devices["oak/charger-1"], town.devices["oak/charger-2"]
+    card = record.card_hash(record.site_key(MASTER, "oak", 1), CARD)
+    for number, (wished, result, device, how, given, whose) in enumerate(
+        [
+            ("1 minute", None, shared, "manager", None, admin),
+            ("1 minute", "sent to charger-2", shared, "manager", None, admin),
+            ("1 minute", "refused: not at this hour", shared, "manager", None, None),
+            ("20 minutes", "sent to charger-2", shared, "manager", None, None),
+            ("1 minute", None, shared, "free", None, None),
+            ("1 minute", None, shared, "card", card, ana),
+            ("1 minute", None, own, "manager", None, admin),
+            ("20 minutes", None, own, "manager", None, ana),
+            ("1 minute", None, own, "free", None, ana),
+        ],
+        start=10,
+    ):
+        cloud.do("DELETE FROM wish")
+        cloud.do(
+            "INSERT INTO wish (device_id, person_id, command, made_at, result)"
+            " VALUES (%s, %s, 'start', now() - %s::interval, %s)",
+            (device, admin, wished, result),
+        )
+        cloud.do(
+            "INSERT INTO session (device_id, number, started_at, how, card)"
+            " VALUES (%s, %s, now(), %s, %s)",
+            (device, number, how, given),
+        )
+        asked = "SELECT person_id FROM session WHERE number = %s"
+        assert cloud.ask(asked, (number,)) == [(whose,)], number
+
+
 def test_a_new_user_and_their_card_go_down_to_the_building(client: TestClient, town: Town) -> None:
     admin = login(client, "admin")
     new = {

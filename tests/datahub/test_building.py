@@ -1,4 +1,6 @@
-"""A building on the cloud: cards and wishes reach its chargers, and cards go on without the cloud."""
+"""A building on the cloud: cards, rights and wishes reach its chargers, and cards go on without the
+cloud.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page
 
 from datahub.cloud.api.access import Settings
 from datahub.cloud.api.app import make_app
@@ -19,6 +22,7 @@ from shared import protocol
 from simulator.kafka import free_ports
 from tests.datahub.conftest import MASTER, Cloud
 from tests.datahub.test_flows_down import serving
+from tests.datahub.test_portal import enter
 from tests.datahub.town import CARD, Town, build
 from tests.live.running import Device, Running, until
 
@@ -71,7 +75,7 @@ def verdict(device: Device, card: str) -> tuple[str, str]:
 
 
 @pytest.mark.usefixtures("mosquitto")
-def test_cards_are_known_with_and_without_the_cloud_and_a_wish_is_carried_out_once(
+def test_cards_devices_and_rights_hold_with_and_without_the_cloud(
     cloud: Cloud, town: Town, api_port: int, tmp_path: Path
 ) -> None:
     with ExitStack() as until_the_end:
@@ -79,13 +83,6 @@ def test_cards_are_known_with_and_without_the_cloud_and_a_wish_is_carried_out_on
             house = until_the_end.enter_context(building(tmp_path, api_port))
             device = charger(house)
             until("the card is known", lambda: verdict(device, CARD) == ("accepted", "Ana"), 60)
-            cloud.do(
-                "INSERT INTO wish (device_id, person_id, command) VALUES (%s, %s, 'stop')",
-                (town.devices["oak/charger-1"], town.people["ana"]),
-            )
-            assert device.hear(protocol.COMMAND, 60)["command"] == "stop"
-            until("it is answered", lambda: cloud.ask("SELECT result FROM wish") != [(None,)], 30)
-            assert cloud.ask("SELECT result FROM wish") == [("sent to charger-1",)]
             second = Device(house, "charger-2", uid=secrets.token_hex(2))
             assert "barred" not in second.announce_charger("meter-1/new")
             number = town.devices["oak/charger-2"]
@@ -96,6 +93,50 @@ def test_cards_are_known_with_and_without_the_cloud_and_a_wish_is_carried_out_on
         assert verdict(device, CARD) == ("accepted", "Ana")
         assert verdict(device, "04ffffff") == ("unknown", "")
         assert "barred" in second.announce_charger("meter-1/new")
+
+
+@pytest.mark.browser
+@pytest.mark.usefixtures("mosquitto")
+def test_a_tenant_starts_and_stops_from_the_portal_what_their_rights_allow(
+    cloud: Cloud, town: Town, api_port: int, tmp_path: Path, page: Page
+) -> None:
+    def press(button: str) -> str:
+        """What the page says became of it."""
+        page.locator("tr", has_text="charger-1").get_by_role("button", name=button).click()
+        newest = page.locator("#wishes tr").first
+        until("it is answered", lambda: page.reload() and "waiting" not in newest.inner_text(), 30)
+        return newest.inner_text()
+
+    oak, ana = town.sites["oak"], town.people["ana"]
+    api = make_app(Settings(cloud.api, MASTER, secure_cookie=False))
+    with serving(api, api_port) as url, building(tmp_path, api_port) as house:
+        device = charger(house)
+        until("the card is known", lambda: verdict(device, CARD) == ("accepted", "Ana"), 60)
+        enter(page, url, "ana")
+        cloud.do(
+            "INSERT INTO charging_right (site_id, person_id, chargers) VALUES (%s, %s, %s)",
+            (oak, ana, ["charger-2"]),
+        )
+        until("her right is known", lambda: verdict(device, CARD)[0] == "refused", 30)
+        assert "refused: not at this charger" in press("Start")
+        cloud.do("DELETE FROM charging_right")
+        until("it is gone", lambda: verdict(device, CARD)[0] == "accepted", 30)
+        assert "sent to charger-1" in press("Start")
+        # The first command that the charger hears: the refused one never reached it.
+        assert device.hear(protocol.COMMAND, 30)["command"] == "start"
+        begun = {"session": 1, "how": "manager", "energy_wh": 0, "age_s": 0}
+        device.say("charger-1/up", protocol.SESSION_BEGIN, **begun)
+        until("it is hers", lambda: house.charger("charger-1")["user"] == f"cloud:{ana}", 30)
+        # Somebody else of the house does not end it.
+        cloud.do(
+            "INSERT INTO wish (device_id, person_id, command) VALUES (%s, %s, 'stop')",
+            (town.devices["oak/charger-1"], town.people["admin"]),
+        )
+        asked = "SELECT result FROM wish WHERE person_id <> %s"
+        until("it is answered", lambda: cloud.ask(asked, (ana,)) != [(None,)], 30)
+        assert "refused: somebody else" in cloud.ask(asked, (ana,))[0][0]
+        assert "sent to charger-1" in press("Stop")
+        assert device.hear(protocol.COMMAND, 30)["command"] == "stop"
 
 
 @pytest.mark.usefixtures("mosquitto")

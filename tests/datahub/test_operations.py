@@ -89,7 +89,7 @@ def test_an_old_database_is_brought_up_with_everything_in_it(
     store(dsn, messages(range(41, 61)), 40)
     assert counted(dsn)[0][0] == 60
     with psycopg.connect(dsn) as db:
-        assert db.execute("SELECT version_num FROM alembic_version").fetchall() == [("0004",)]
+        assert db.execute("SELECT version_num FROM alembic_version").fetchall() == [("0005",)]
 
 
 def test_what_is_older_than_it_is_kept_goes_by_whole_partitions(cloud: Cloud) -> None:

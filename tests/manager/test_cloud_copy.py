@@ -134,6 +134,15 @@ def test_only_a_device_somebody_barred_is_barred(tmp_path: Path) -> None:
     assert [copy.barred(n) for n in ("c1", "c2", "c3", "c4")] == [False, False, True, False]
 
 
+def test_a_charger_is_whose_the_cloud_says(tmp_path: Path) -> None:
+    devices = [
+        {"name": n, "kind": "charger", "person": p}
+        for n, p in (("c1", 7), ("c2", None), ("c3", 8))
+    ]
+    users = copy_of(tmp_path, devices=devices, people=[ana(), {"id": 9, "name": "Rui"}]).users()
+    assert {u.name: u.owns for u in users.values()} == {"Ana": {"c1"}, "Rui": frozenset()}
+
+
 @pytest.mark.parametrize(
     "parts",
     [

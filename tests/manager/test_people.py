@@ -229,7 +229,7 @@ def cloud(folder: Path, number: str) -> CloudCopy:
         "people": [{"id": 7, "name": "Eva", "max_a": 10}],
         "cards": [{"hash": card_hash(key, number), "person": 7}],
         "tariffs": [],
-        "devices": [],
+        "devices": [{"name": n, "kind": "charger", "person": 7} for n in ("C", "D")],
     }
     body = json.dumps(whole).encode()
     path = folder / "ievcc.copy"
@@ -252,6 +252,14 @@ def test_a_local_card_goes_before_the_clouds(path: Path) -> None:
     assert user.max_a == 10
     assert set(other.all_users()) == {"ana", "cloud:7"}
     assert other.card("0499999999") is None
+
+
+def test_a_charger_is_whose_the_cloud_says_unless_somebody_here_owns_it(path: Path) -> None:
+    with people.change(path) as db:
+        people.put_user(db, User("ana", "Ana", owns=frozenset({"C"})))
+    known = People(path, cloud(path.parent, "0411223344"))
+    owners = [known.owner(name) for name in ("C", "D", "E")]
+    assert [owner and owner.id for owner in owners] == ["ana", "cloud:7", None]
 
 
 def test_a_blocked_card_leaves_the_list(path: Path) -> None:
