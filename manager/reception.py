@@ -199,7 +199,9 @@ class Reception:
             if wants is None or wants.wants.user == user:
                 return
         self._admitted[charger] = (user, verdict)
-        self.manager.apply(Admitted(charger, user, verdict.max_a, verdict.priority))
+        self.manager.apply(
+            Admitted(charger, user, verdict.max_a, verdict.priority, verdict.barred)
+        )
 
     def _leave(self, charger: str) -> None:
         if self._admitted.pop(charger, None) is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from manager.core import laxity
 from manager.core.headroom import drawn_ma
 from manager.core.site import Charger, House, Meter, Site
 from manager.history import feeder_now
@@ -132,6 +133,28 @@ def _meter(meter: Meter, now_ms: int, manager: Manager) -> dict[str, Any]:
     }
 
 
+def _wish(charger: Charger, now_ms: int, manager: Manager) -> dict[str, Any] | None:
+    wants = charger.wants
+    if wants.wanted_wh is None and wants.departs_ms is None and wants.user_max_a is None:
+        return None
+    utc_ms = manager.clock.utc_ms()
+    left_wh = laxity.still_wanted_wh(charger)
+    drawn = sum(charger.readings[-1].current_ma) * laxity.VOLTS // 1000 if charger.readings else 0
+    ready_ms = None
+    if left_wh == 0:
+        ready_ms = utc_ms
+    elif left_wh is not None and drawn > 0:
+        ready_ms = utc_ms + round(left_wh * 3_600_000 / drawn)
+    leaves_ms = None if wants.departs_ms is None else utc_ms + wants.departs_ms - now_ms
+    return {
+        "wh": wants.wanted_wh,
+        "left_wh": None if left_wh is None else round(left_wh),
+        "leaves_ms": leaves_ms,
+        "max_a": wants.user_max_a,
+        "ready_ms": ready_ms,
+    }
+
+
 def _charger(charger: Charger, now_ms: int, manager: Manager) -> dict[str, Any]:
     newest = charger.readings[-1] if charger.readings else None
     return {
@@ -158,6 +181,7 @@ def _charger(charger: Charger, now_ms: int, manager: Manager) -> dict[str, Any]:
         "current_a": [ma / 1000 for ma in newest.current_ma] if newest else [],
         "session_wh": charger.session_wh,
         "user": charger.wants.user,
+        "wish": _wish(charger, now_ms, manager),
         "lease": charger.number,
         "lease_left_ms": max(0, charger.until_ms - now_ms),
         "priority": charger.priority,

@@ -61,6 +61,7 @@ def wished(work: Work, event: Wished) -> None:
             user=old.user or new.user,
             rights_max_a=old.rights_max_a,
             priority=old.priority,
+            barred=old.barred,
         )
         work.chargers[event.device] = changed(charger, wants=wants, asleep=False, idle_ms=-1)
         work.must_share = True
@@ -72,10 +73,14 @@ def admitted(work: Work, event: Admitted) -> None:
     if charger is None:
         return
     wants = replace(
-        charger.wants, user=event.user, rights_max_a=event.max_a, priority=event.priority
+        charger.wants,
+        user=event.user,
+        rights_max_a=event.max_a,
+        priority=event.priority,
+        barred=event.barred or "",
     )
     if not event.user:
-        wants = replace(wants, rights_max_a=None, priority=None)
+        wants = replace(wants, rights_max_a=None, priority=None, barred="")
     if wants != charger.wants:
         work.chargers[event.device] = changed(charger, wants=wants)
         served_as(work, event.device)

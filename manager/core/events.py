@@ -71,13 +71,15 @@ class Wished:
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """Who charges at a charger, and the limit and priority their rights give (0 is served first; None: as
-    the charger's). May be said again whenever rights change; user "" takes it back. Ends as the car leaves.
+    the charger's); `barred`, where they give nothing now, is the kind of reason why. May be said again whenever
+    rights change; user "" takes it back. Ends as the car leaves.
     """
 
     device: str
     user: str
     max_a: int | None = None
     priority: int | None = None
+    barred: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,15 @@ def amperes(ma: int) -> float:
     return round(ma / 1000, 1)
 
 
-def limited_by(charger: Charger, limit_a: int) -> str:
-    """Whose limit this is, for people."""
-    if charger.wants.user_max_a == limit_a:
-        return "its driver"
-    return "its user's rights" if charger.wants.rights_max_a == limit_a else "its limits"
+def limited(charger: Charger, limit_a: int, **numbers: int) -> Reason:
+    """That it may have so much and no more, and who says so."""
+    wants = charger.wants
+    kind = "limited"
+    if wants.user_max_a == limit_a:
+        kind = "driver_limit"
+    elif wants.rights_max_a == limit_a:
+        kind = "rights_limit"
+    return Reason(kind, {"limit_a": limit_a, **numbers})
 
 
 class Shared:
@@ -85,8 +89,7 @@ class Shared:
     def _given(self, charger: Charger, wish: Wish, target: int) -> Reason:
         if target >= wish.max_a:
             if wish.max_a < charger.max_a:
-                by = limited_by(charger, wish.max_a)
-                return Reason("limited", {"limit_a": wish.max_a, "offer_a": target, "by": by})
+                return limited(charger, wish.max_a, offer_a=target)
             return Reason("whole", {"offer_a": target, "max_a": wish.max_a})
         if target == wish.want_a:
             drawn = amperes(charger.low_peak_ma)

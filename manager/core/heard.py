@@ -178,7 +178,12 @@ def charger_report(work: Work, charger: Charger, message: Mapping[str, Any]) -> 
         work.must_share = True
     elif code == protocol.FAULT:
         work.commands.append(
-            Note("fault", charger.id, message["fault"], {"active": message["active"]})
+            Note(
+                "fault",
+                charger.id,
+                message["fault"] if message["active"] else f"{message['fault']} is over",
+                {"active": message["active"]},
+            )
         )
     if rebooted:
         work.commands.append(Note("restarted", charger.id, "", {"boot": boot}))

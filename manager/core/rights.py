@@ -54,13 +54,16 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the charger is told. `word` is one of the wire's verdicts; `max_a` 0 when refused."""
+    """What the charger is told. `word` is one of the wire's verdicts; `max_a` 0 when refused; `barred`
+    the kind of reason for which a user's rights give nothing.
+    """
 
     word: str
     why: str
     user: str = ""
     max_a: int = 0
     priority: int | None = None
+    barred: str | None = None
 
 
 def card_mark(secret: bytes, number: bytes) -> str:
@@ -94,17 +97,17 @@ def judge(
 def allowed(user: User, charger: str, minute: int, used_wh: int) -> Verdict:
     """What this user may have there now; asked again while the session lasts."""
     if not user.active:
-        return Verdict("refused", "this user is blocked", user.id)
+        return Verdict("refused", "this user is blocked", user.id, barred="blocked")
     if user.chargers and charger not in user.chargers:
-        return Verdict("refused", "not at this charger", user.id)
+        return Verdict("refused", "not at this charger", user.id, barred="place")
     max_a = 80 if user.max_a is None else user.max_a
     if user.windows:
         open_now = [w.max_a for w in user.windows if w.holds(minute)]
         max_a = min(max_a, max(open_now, default=0))
         if max_a < 6:
-            return Verdict("refused", "not at this hour", user.id)
+            return Verdict("refused", "not at this hour", user.id, barred="hour")
     if user.quota_wh is not None and used_wh >= user.quota_wh:
-        return Verdict("quota", "this month's energy is used up", user.id)
+        return Verdict("quota", "this month's energy is used up", user.id, barred="quota")
     return Verdict("accepted", "", user.id, max_a, user.priority)
 
 

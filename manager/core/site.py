@@ -141,7 +141,8 @@ class Wants:
     """What the driver asked for, and whose rights hold. `departs_ms` on the manager's clock; energy in Wh.
 
     `user_max_a`: what the driver wants to stay below; `rights_max_a` and `priority`: what the user's
-    or the card's rights say (None: no limit; the charger's own priority). All ends as the car leaves.
+    or the card's rights say (None: no limit; the charger's own priority); `barred`: the kind of reason
+    for which they give nothing now, "" if they do. All ends as the car leaves.
     """
 
     wanted_wh: int | None = None
@@ -150,6 +151,7 @@ class Wants:
     user: str = ""
     rights_max_a: int | None = None
     priority: int | None = None
+    barred: str = ""
 
 
 @dataclass(frozen=True)

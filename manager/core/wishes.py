@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 
 from manager.core import laxity
-from manager.core.explain import limited_by
+from manager.core.explain import limited
 from manager.core.reasons import Reason
 from manager.core.sharing import Wish
 from manager.core.site import Charger, Habits, changed
@@ -35,8 +35,9 @@ def not_wanting(work: Work, charger: Charger) -> Reason | None:
         work.chargers[charger.id] = changed(charger, asleep=True)
         return Reason("asleep", {"offer_a": charger.limit_a})
     if limit_a(work, charger) < charger.min_a:
-        most = limit_a(work, charger)
-        return Reason("limited", {"limit_a": most, "by": limited_by(charger, most)})
+        if charger.wants.barred and charger.wants.rights_max_a == 0:
+            return Reason(charger.wants.barred)
+        return limited(charger, limit_a(work, charger))
     return None
 
 

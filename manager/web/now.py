@@ -61,6 +61,18 @@ class Meter(Device):
     age_words: str
 
 
+class Wished(Answer):
+    """What the driver wants, as far as he has said."""
+
+    wh: int | None
+    left_wh: int | None = Field(description="of that, what it still lacks")
+    leaves_ms: int | None = Field(description="ms since 1970")
+    max_a: int | None
+    ready_ms: int | None = Field(
+        description="when it will have that, going on as now; null where nobody can say"
+    )
+
+
 class Charger(Device):
     """A charger as last heard, what it was given, and why."""
 
@@ -82,6 +94,7 @@ class Charger(Device):
     drawn_a: float
     session_wh: int
     user: str = Field(description='who charges; "" where nobody is known')
+    wish: Wished | None = Field(description="null where nobody has said anything")
     lease: int
     lease_left_ms: int
     priority: int
@@ -242,8 +255,9 @@ def _for(call: Call, whole: dict[str, Any]) -> dict[str, Any]:
     """What the one who asks may know of it: a tenant not who else charges, nor what goes on."""
     if call.role != "tenant":
         return whole
+    hidden = {"user": "", "wish": None, "session_wh": 0}
     chargers = [
-        {**c, "user": c["user"] if _own(call, c["user"]) else "", "refused": {}}
+        {**c, **({} if _own(call, c["user"]) or not c["user"] else hidden), "refused": {}}
         for c in whole["chargers"]
     ]
     meters = [{**m, "refused": {}} for m in whole["meters"]]
@@ -252,6 +266,7 @@ def _for(call: Call, whole: dict[str, Any]) -> dict[str, Any]:
         "chargers": chargers,
         "meters": meters,
         "events": [],
+        "store": whole["store"] if whole["store"] == "ok" else "the disk takes nothing",
         "refused": {},
         "sinks": [],
     }

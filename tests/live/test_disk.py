@@ -15,9 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page, expect
 
 from manager import store as tables
 from shared import protocol
+from tests.live.browser import (
+    accessibility_faults,
+    chromium_at,
+    no_sideways_scroll,
+    watched,
+)
 from tests.live.running import Device, Running, until
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
@@ -121,10 +128,17 @@ def house(folder: Path, store: Path, home_a: float) -> Iterator[House]:
         made.stop()
 
 
-def lives_through(running: House, words: str) -> None:
+def lives_through(running: House, words: str, page: Page | None = None) -> None:
     """What holds while the disk takes nothing. Before: 20 A at home, and so 10 A for the car."""
     told = running.trouble(words)
     assert "nothing new is recorded" in told
+    if page is not None:
+        banner = page.get_by_role("alert").filter(has_text=words)
+        expect(banner).to_be_visible()
+        expect(banner).to_contain_text("O disco não aceita nada")
+        expect(page.locator("#charger-Charger-1 .amps")).to_contain_text("10 A")
+        assert accessibility_faults(page) == []
+        assert no_sideways_scroll(page)
     shown = subprocess.run(
         [sys.executable, "-m", "manager", "status", "--config", str(running.config)],
         capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "300"},
@@ -143,20 +157,29 @@ def lives_through(running: House, words: str) -> None:
     running.gets(7)  # lowering asks no disk
 
 
-def test_a_disk_that_fills_up(tmp_path: Path, disk: Path) -> None:
+@pytest.mark.browser
+def test_a_disk_that_fills_up(tmp_path: Path, disk: Path, chromium: str) -> None:
     store = disk / "store" / "ievcc.db"
-    with house(tmp_path, store, home_a=20) as running:
+    with (
+        house(tmp_path, store, home_a=20) as running,
+        chromium_at(chromium) as browser,
+        watched(browser, locale="pt-PT") as seen,
+    ):
         running.gets(10)
+        seen.page.goto(running.url)
+        expect(seen.page.locator("#charger-Charger-1 .amps")).to_contain_text("10 A")
+        expect(seen.page.locator("#trouble")).to_be_hidden()
         filler = disk / "filler"
         with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(bytes(4096))
-        lives_through(running, "the disk is full")
+        lives_through(running, "the disk is full", seen.page)
         first = running.meter.sender.seq
         running.home_a = 4
         filler.unlink()
         running.gets(26)
         until("the store is well", lambda: running.state()["store"] == "ok", 10)
+        expect(seen.page.locator("#trouble")).to_be_hidden()
         last = running.meter.sender.seq
         until("all of it is there", lambda: last in running.readings(store), 10)
     kept = running.readings(store)

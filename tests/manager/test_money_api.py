@@ -6,6 +6,7 @@ import asyncio
 import io
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from starlette.testclient import TestClient
 
 from manager import logins, people
 from manager.core.rights import User
+from manager.core.site import Charger, Wants
 from manager.core.tariffs import Rate, Tariff
 from manager.logins import Logins
 from manager.people import People
@@ -51,8 +53,10 @@ def clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
         people.import_csv(db, "user,card\nana,04A1B2C3\nrui,04112233\n", path)
     store = Store(path)
     file = parse('[site]\nlimit_a = 30\ntimezone = "Europe/Lisbon"\n')
+    busy = Charger("C", 0, "", "main", session_wh=4321, wants=Wants(9000, user="rui"))
+    site = replace(file.site, chargers={"C": busy})
     manager = Manager(
-        file.site, store, file.site, broker=("127.0.0.1", 9), keys={}, open_door=False
+        site, store, file.site, broker=("127.0.0.1", 9), keys={}, open_door=False
     )
     known = People(path)
     Reception(manager, known, Sessions(path, known, manager.clock.zone))
@@ -89,6 +93,42 @@ def test_tenants_see_their_own(clients: dict[str, Any]) -> None:
     assert seen("op", "/api/sessions", "sessions", "session") == {1, 2, 3}
     assert seen("ana", "/api/sessions?user=rui", "sessions", "session") == {1}
     assert "rui" not in clients["ana"].get("/api/sessions.csv").text
+
+
+def test_nothing_a_tenant_may_read_names_another(
+    clients: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SiteBooks, "now_ms", lambda _: DEC_2 * 1000)
+    made = clients["boss"].post("/api/bills", json={"month": "2026-11"}).json()["numbers"]
+    mark = {c["user"]: c["mark"] for c in clients["op"].get("/api/cards").json()["cards"]}["rui"]
+    described = clients["ana"].get("/api/openapi.json").json()["paths"]
+    others = {"kind": "user", "user": "rui", "mark": mark, "device": "C", "number": made[1]}
+    asked = {
+        path.format_map(others) + question
+        for path, methods in described.items()
+        if "get" in methods and path != "/api/live"
+        for question in ("", *(["?user=rui"] if path.startswith("/api/sessions") else []))
+    }
+    assert len(asked) > 15
+    allowed = 0
+    for path in sorted(asked):
+        answer = clients["ana"].get(path)
+        assert answer.status_code in (200, 400, 403, 404), path
+        if answer.status_code == 200:
+            allowed += 1
+            words = answer.content.lower()
+            if path.partition("?")[0].endswith(".xlsx"):
+                rows = openpyxl.load_workbook(io.BytesIO(answer.content)).active
+                assert rows is not None
+                words = str(list(rows.iter_rows(values_only=True))).lower().encode()
+            if path not in ("/api", "/api/openapi.json"):
+                for name in (b"rui", b"firm lda", mark.encode(), b"=1+1"):
+                    assert name not in words, (path, name)
+    assert allowed > 8
+    (shown,) = clients["rui"].get("/api/state").json()["chargers"]
+    assert (shown["user"], shown["session_wh"], shown["wish"]["wh"]) == ("rui", 4321, 9000)
+    (shown,) = clients["ana"].get("/api/state").json()["chargers"]
+    assert (shown["user"], shown["session_wh"], shown["wish"]) == ("", 0, None)
 
 
 def test_tenants_change_nothing(clients: dict[str, Any]) -> None:

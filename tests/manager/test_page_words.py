@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from firmware.charger.interlocks import NAMES, NORMAL
+from manager.core.leases import OWN_RULE
 from manager.core.reasons import _WORDS as REASONS
 from manager.core.site import POLICIES, SOURCES
 from manager.view import _KNOWN, _ROLES, _STATES
 
 PAGE = resources.files("manager").joinpath("web").joinpath("page")
+MANAGER = Path(__file__).parents[2] / "manager"
 SCRIPTS = {
     f.name: f.read_text("utf-8") for f in PAGE.iterdir() if f.name.endswith((".js", ".html"))
 }
@@ -108,3 +112,18 @@ def test_what_the_manager_says_has_words_in_every_language(language: str) -> Non
     assert {key for key in wanted if key not in table} == set()
     for key, english in wanted.items():
         assert gaps(table[key]) == gaps(english), key
+
+
+@pytest.mark.parametrize("language", [name for name in LANGUAGES if name != "en"])
+def test_every_kind_of_event_has_a_name_in_every_language(language: str) -> None:
+    kinds = {OWN_RULE, "overload"}
+    for file in MANAGER.rglob("*.py"):
+        kinds |= set(re.findall(r'\b[Nn]ote\(\s*"(\w+)"', file.read_text("utf-8")))
+    assert len(kinds) > 20
+    assert {kind for kind in kinds if f"told.event.{kind}" not in LANGUAGES[language]} == set()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_fault_is_told_in_words_with_what_to_do(language: str) -> None:
+    told = {key for key in LANGUAGES[language] if key.startswith("told.fault.")}
+    assert told == {f"told.fault.{name}" for name in NAMES if name not in NORMAL}

@@ -178,15 +178,18 @@ def test_rights_hold_and_change_while_a_session_lasts(running: Running) -> None:
         change(running, "ana", max_a=8)
         until("the new limit", lambda: "limited to 8 A by its user's rights" in reason(c.name))
         change(running, "ana", active=False)
-        until("nothing", lambda: "limited to 0 A by its user's rights" in reason(c.name))
+        until("nothing", lambda: "its user is blocked" in reason(c.name))
         assert c.tap(RUI)["verdict"] == "busy"
         change(running, "ana", active=True, max_a=16)
         until("served", lambda: "limited to 16 A" in reason(c.name))
         another_day = DAYS[(time.localtime().tm_wday + 3) % 7]
         change(running, "ana", windows=f"{another_day} 00:00-24:00")
-        until("not today", lambda: "limited to 0 A by its user's rights" in reason(c.name))
+        until("not today", lambda: "may not charge at this hour" in reason(c.name))
         assert any("not at this hour" in e["words"] for e in running.state()["events"])
         change(running, "ana", windows="")
+        change(running, "ana", windows="", chargers=["Charger-1"])
+        until("not here", lambda: "may not charge here" in reason(c.name))
+        change(running, "ana", chargers=[])
         until("hers again", lambda: "limited to 16 A" in reason(c.name))
         c.end(1, 0, ANA)
         c.hear(protocol.SESSION_ACK)
@@ -203,6 +206,8 @@ def test_a_months_energy_that_is_used_up_ends_it_at_once(running: Running) -> No
         until("he is served", lambda: "rights" not in running.charger(c.name)["reason"]["words"])
         c.load(1, 100)
         until("no more", lambda: running.charger(c.name)["target_a"] == 0)
+        why = running.charger(c.name)["reason"]["words"]
+        assert why == "standby: its user's energy of this month is used up"
         assert any("month's energy is used up" in e["words"] for e in running.state()["events"])
         c.end(1, 100, RUI)
         c.hear(protocol.SESSION_ACK)

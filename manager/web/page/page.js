@@ -102,7 +102,7 @@ async function begin() {
       say($("name"), state.name);
       const { connected } = state.broker;
       linkIs(connected, connected ? t("live") : t("no-broker"));
-      say($("trouble"), state.store === "ok" ? "" : `${t("store-fails")} (${state.store})`);
+      say($("trouble"), state.store === "ok" ? "" : `${t("store-fails")}${may("operator") ? ` (${state.store})` : ""}`);
     });
   } else {
     linkIs(false, t("not-logged-in"));

@@ -4,6 +4,7 @@ import { ask } from "/assets/ask.js";
 import { choice, field, h, select } from "/assets/dom.js";
 import { state } from "/assets/live.js";
 import { tried } from "/assets/page.js";
+import { eventWords } from "/assets/view_now.js";
 import { dateAndTime, t, told } from "/assets/words.js";
 
 const COUNT = 50;
@@ -33,7 +34,7 @@ function when(at) {
 }
 
 function event(e) {
-  const words = e.code ? told(`state.${e.code}`, e.words) : e.words;
+  const words = eventWords(e);
   return h("li", {}, when(e.at_ms), h("span", {}, h("b", {}, told(`event.${e.kind}`, e.kind.replaceAll("_", " "))),
     `${e.device ? ` ${e.device}` : ""}${words && words !== e.kind ? `: ${words}` : ""}`));
 }

@@ -5,7 +5,7 @@ import { choice, field, h, say, select } from "/assets/dom.js";
 import { listen, points, state as known } from "/assets/live.js";
 import { tried } from "/assets/page.js";
 import { carColour, Plot } from "/assets/plot.js";
-import { amps, clock, kw, kwh, plain, t, told } from "/assets/words.js";
+import { amps, clock, hour, kw, kwh, plain, t, told } from "/assets/words.js";
 
 const priorities = () => Array.from({ length: 10 }, (_, n) => [String(n), n ? String(n) : t("priority.first")]);
 let minutes = 10;
@@ -171,13 +171,14 @@ class Charger {
     this.why = h("p", { class: "why" });
     this.how = h("span", {});
     this.gone = h("span", { class: "gone" });
+    this.wanted = h("p", { class: "how wanted" });
     this.lease = h("p", { class: "how" });
     this.start = this.button(true);
     this.stop = this.button(false);
     this.buttons = h("div", { class: "buttons" }, this.start, this.stop);
     this.box = h("li", { id: `charger-${id}`, class: "card car" },
       h("div", { class: "top" }, h("h3", {}, id), h("span", { class: "amps" }, this.offer, " ", this.drawn)),
-      this.why, h("p", { class: "how" }, this.how, this.gone), this.buttons);
+      this.why, h("p", { class: "how" }, this.how, this.gone), this.wanted, this.buttons);
     this.box.style.setProperty("--car", `var(${carColour(i)})`);
     this.wish = this.wishes();
     this.box.append(this.wish);
@@ -187,14 +188,18 @@ class Charger {
   wishes() {
     const energy = h("input", { type: "number", min: "1", max: "500", step: "any", inputmode: "decimal" });
     const until = h("input", { type: "time" });
+    const most = h("input", { type: "number", min: "6", max: "80", step: "1", inputmode: "numeric" });
+    const number = (input) => (input.value === "" ? null : Number(input.value));
+    const put = (kwhWanted, leaves, maxA) => tried(() => ask("/api/wish", { charger: this.id, kwh: kwhWanted, until: leaves, max_a: maxA }));
+    this.unwish = h("button", { type: "button", hidden: true, onclick: () => put(null, null, null) }, t("wish.none"));
     return h("details", {}, h("summary", {}, t("wish"), h("span", { class: "unseen" }, ` ${this.id}`)), h("form", {
       class: "inline",
       onsubmit: (event) => {
         event.preventDefault();
-        const kwhWanted = energy.value === "" ? null : Number(energy.value);
-        tried(() => ask("/api/wish", { charger: this.id, kwh: kwhWanted, until: until.value || null }));
+        put(number(energy), until.value || null, number(most));
       },
-    }, field(t("wish.kwh"), energy), field(t("wish.until"), until), h("button", {}, t("wish.say"))));
+    }, field(t("wish.kwh"), energy), field(t("wish.until"), until), field(t("people.max_a"), most),
+    h("button", {}, t("wish.say")), this.unwish));
   }
 
   button(on) {
@@ -221,11 +226,15 @@ class Charger {
   update(c) {
     say(this.offer, `${plain(c.offer_a)} A`);
     say(this.drawn, t("now.draws", { amps: amps(c.drawn_a) }));
-    say(this.why, told(`reason.${c.reason.kind}`, c.reason.words, c.reason));
+    const faults = `${t("fault")}: ${c.faults.map((name) => told(`fault.${name}`, name)).join("; ")}`;
+    const faulty = c.reason.kind === "fault" && c.faults.length > 0;
+    say(this.why, faulty ? faults : told(`reason.${c.reason.kind}`, c.reason.words, c.reason));
     const whose = c.user && c.user !== me.user ? `, ${c.user}` : c.user ? `, ${t("now.yours")}` : "";
     const taken = c.session_wh ? `, ${kwh(c.session_wh)}` : "";
     say(this.how, `${told(`state.${c.state}`, c.state_words)}, ${c.min_a}–${c.max_a} A${taken}${whose}`);
-    say(this.gone, `${c.online ? "" : `, ${t("offline")}`}${c.faults.length ? `, ${t("fault")}: ${c.faults.join(", ")}` : ""}`);
+    say(this.gone, `${c.online ? "" : `, ${t("offline")}`}${c.faults.length && !faulty ? `, ${faults}` : ""}`);
+    say(this.wanted, wished(c.wish));
+    this.unwish.hidden = c.wish === null;
     const mine = may("operator") || (c.user && c.user === me.user);
     const car = "BCD".includes(c.state[0] ?? " ");
     this.buttons.hidden = !mine || !c.online || !car;
@@ -235,6 +244,18 @@ class Charger {
     if (document.activeElement !== this.priority) this.priority.value = String(c.priority);
     say(this.lease, c.lease ? t("now.lease", { number: c.lease, amps: c.limit_a, seconds: Math.round(c.lease_left_ms / 1000) }) : t("now.no-lease"));
   }
+}
+
+/** What the driver wants in words, and when it will have been done. */
+function wished(wish) {
+  if (wish === null) return "";
+  const parts = [];
+  if (wish.wh !== null) parts.push(t("wish.wanted", { energy: kwh(wish.wh) }));
+  if (wish.leaves_ms !== null) parts.push(t("wish.leaves", { at: hour(wish.leaves_ms) }));
+  if (wish.max_a !== null) parts.push(t("people.at-most", { amps: wish.max_a }));
+  if (wish.left_wh === 0) parts.push(t("wish.done"));
+  else if (wish.ready_ms !== null) parts.push(t("wish.ready", { at: hour(wish.ready_ms) }));
+  return parts.join(" · ");
 }
 
 class Meter {
@@ -251,8 +272,18 @@ class Meter {
   }
 }
 
+/** An event in words: states and faults in this language, the rest as the manager says it. */
+export function eventWords(e) {
+  if (e.kind === "fault") {
+    const [name, over] = e.words.split(" ", 2);
+    const fault = told(`fault.${name}`, name);
+    return over ? t("fault.over", { fault }) : fault;
+  }
+  return e.code ? told(`state.${e.code}`, e.words) : e.words;
+}
+
 export function eventRow(e) {
-  const words = e.code ? told(`state.${e.code}`, e.words) : e.words;
+  const words = eventWords(e);
   return h("li", {}, h("time", { datetime: new Date(e.at_ms).toISOString() }, clock(e.at_ms)),
     h("span", {}, `${e.device ? `${e.device}: ` : ""}${words}`));
 }

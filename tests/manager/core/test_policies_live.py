@@ -105,9 +105,9 @@ def test_rights_of_who_charges_bind_beside_the_drivers_wish_until_the_car_leaves
     got.put(Admitted("c1", "anna", 12))  # rights may change while it charges
     got.run(20)
     assert got.offers() == (12, 14)
-    got.put(Admitted("c1", "anna", 0))
+    got.put(Admitted("c1", "anna", 0, barred="quota"))
     assert got.offers() == (0, 26)
-    assert reason(got, "c1") == "limited to 0 A by its user's rights"
+    assert reason(got, "c1") == "standby: its user's energy of this month is used up"
     got.state("c1", "A")
     got.state("c1", "C")
     got.run(20)
