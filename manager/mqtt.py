@@ -1,7 +1,12 @@
 """paho-mqtt on the asyncio loop, acknowledging only what its caller says is kept.
 
-The socket is driven from the loop itself and not from paho's thread: a lease goes out in the
-same turn of the loop in which the reading came in, with no other thread to wait for.
+The socket is driven from the loop itself and not from paho's thread: a lease goes out in the turn
+of the loop in which its reading is looked at, with no other thread to wait for.
+
+What came waits in a queue of ours, never longer than what the broker sends unacknowledged. For paho
+reads as many packets at a time as it has messages under way, and sends nothing meanwhile: looked at
+inside of that, a few seconds' worth of messages at once held up every lease and every tick, so that
+more were under way, so that it read for longer.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ import contextlib
 import logging
 import socket
 import ssl
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEEPALIVE_S = 10
+TURN_S = 0.02  # of looking at what came, before ticks, acknowledgements and the page have their turn
+UNDER_WAY = 2000  # leases to all chargers of a large site, twice; more are thrown away
 _RETRY_S = (
     0.05,
     0.1,
@@ -49,8 +57,8 @@ class Arrival:
 class Link:
     """The manager's connection, under a fixed client id: the broker keeps what it missed.
 
-    `on_message` runs on the loop for every message, `on_change` at every connect (True) and
-    loss (False).
+    `on_message` runs on the loop for every message in the order in which they came, `on_change` at
+    every connect (True) and loss (False).
     """
 
     def __init__(
@@ -77,6 +85,8 @@ class Link:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lost = asyncio.Event()
         self._leaving = False
+        self._came: deque[Arrival] = deque()
+        self._under_way = 0  # sent, and not acknowledged by the broker
         c = self._client = Client(
             CallbackAPIVersion.VERSION2,
             client_id,
@@ -89,12 +99,13 @@ class Link:
         if tls is not None:
             c.tls_set_context(tls)
         # A lease to one charger of a large site must not wait for another's acknowledgement.
-        c.max_inflight_messages_set(2000)
+        c.max_inflight_messages_set(UNDER_WAY)
         c.connect_timeout = 2.0  # nothing waits for it, but ending does
         c.will_set(state_topic, b"offline", 1, retain=True)
         c.on_connect = self._connected
         c.on_disconnect = self._disconnected
         c.on_message = self._arrived
+        c.on_publish = self._published
         c.on_socket_open = self._opened
         c.on_socket_close = self._closed
         c.on_socket_register_write = self._want_write
@@ -135,10 +146,13 @@ class Link:
             self._client.loop_write()
 
     def publish(self, topic: str, data: bytes, *, retain: bool = False) -> bool:
-        """Send at QoS 1. False with no broker: nothing is kept, a lease is worth nothing later."""
-        if not self.connected:
+        """Send at QoS 1. False with no broker: nothing is kept, a lease is worth nothing later. Nor
+        is it if the broker is far behind; only what it is to retain is sent then.
+        """
+        if not self.connected or (self._under_way >= UNDER_WAY and not retain):
             return False
         self._client.publish(topic, data, 1, retain)
+        self._under_way += 1
         return True
 
     def acknowledge(self, arrival: Arrival) -> None:
@@ -201,6 +215,9 @@ class Link:
             self._on_change(False)
         self._lost.set()
 
+    def _published(self, *_: Any) -> None:
+        self._under_way -= 1
+
     def _arrived(self, _client: Client, _: Any, message: MQTTMessage) -> None:
         try:
             topic = message.topic
@@ -217,10 +234,24 @@ class Link:
             message.mid,
             self.connection,
         )
-        try:
-            self._on_message(arrival)
-        except Exception:
-            # A message we have a defect for must not take the others' leases with it; and it
-            # would come again at every connection if it were not acknowledged.
-            log.exception("message on %s not handled", topic)
-            self.acknowledge(arrival)
+        self._came.append(arrival)
+        if len(self._came) == 1 and self._loop is not None:
+            self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        """At what came, for a moment; at the rest in the loop's next turn."""
+        assert self._loop is not None
+        ends = self._loop.time() + TURN_S
+        while self._came:
+            arrival = self._came[0]
+            try:
+                self._on_message(arrival)
+            except Exception:
+                # A message we have a defect for must not take the others' leases with it; and it
+                # would come again at every connection if it were not acknowledged.
+                log.exception("message on %s not handled", arrival.topic)
+                self.acknowledge(arrival)
+            self._came.popleft()
+            if self._loop.time() >= ends and self._came:
+                self._loop.call_soon(self._look)
+                return
