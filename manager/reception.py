@@ -158,6 +158,8 @@ class Reception:
         used = self._used(card.user) if card else 0
         busy = running.user if running else ""
         verdict = judge(card, users, charger, self._minute(), used, busy)
+        if verdict.word == "accepted" and self.manager.kept_for_another(charger, number):
+            verdict = Verdict("busy", "somebody else has reserved it", verdict.user)
         user = users.get(verdict.user)
         name = user.name if user else ""
         said: dict[str, Any] = {"card": number, "verdict": verdict.word}
@@ -302,6 +304,8 @@ class Reception:
         running = self.sessions.at(charger)
         if running is not None and running.user != user.id:
             raise Refusal("somebody else is charging here")
+        if self.manager.kept_for_another(charger, ""):
+            raise Refusal("somebody else has reserved it")
         verdict = allowed(user, charger, self._minute(), self._used(user.id))
         if verdict.word != "accepted":
             raise Refusal(verdict.why)

@@ -161,6 +161,8 @@ class Manager:
         self.listeners: list[Callable[[str, Mapping[str, Any]], None]] = []  # of what was taken
         self.noted: list[Callable[[str, str, str], None]] = []  # told of every event
         self.ceilings: dict[str, dict[str, int]] = {}  # who says so -> charger -> A
+        # Whether a charger is reserved for somebody other than this card ("": no card).
+        self.kept_for_another: Callable[[str, str], bool] = lambda _charger, _card: False
         self.more: dict[str, Callable[[], Any]] = {}  # what else is shown, by name
         self.peers: dict[str, Peer] = {}
         self.refused: Counter[str] = Counter()

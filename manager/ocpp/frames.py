@@ -109,7 +109,6 @@ class Talk:
         mended: Counter[str] | None = None,
         *,
         now: Callable[[], str] = lambda: "",
-        limited: bool = True,
     ) -> None:
         self.version = version
         self.name = name
@@ -118,7 +117,6 @@ class Talk:
         self._socket = socket
         self._answer = answer
         self._now = now
-        self._limited = limited
         self._waiting: dict[str, tuple[str, asyncio.Future[Payload]]] = {}
         self._one = asyncio.Lock()  # the standard allows one open call a side
         self.after: Callable[[], None] = lambda: None  # called when an answer of ours is under way
@@ -195,7 +193,7 @@ class Talk:
         self._room = min(float(BURST), self._room + (now - self._room_s) * PER_S)
         self._room_s = now
         self._room -= 1
-        return self._limited and self._room < 0
+        return self._room < 0
 
     async def _take(self, raw: str | bytes) -> None:
         frame = _frame(raw)
@@ -212,7 +210,9 @@ class Talk:
         action, future = self._waiting.get(number, ("", None))
         if future is None or future.done():
             self.refused["stray"] += 1  # an answer nobody waits for, perhaps any more
-        elif kind == MessageType.CallError:
+            return
+        self._room += 1  # it was asked for: no part of a flood
+        if kind == MessageType.CallError:
             future.set_exception(CallFailed(str(frame[2]), str(frame[3])[:200]))
         else:
             payload, code, words = self._checked(MessageType.CallResult, action, frame[2])

@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from manager.core.site import Charger
-from manager.ocpp import kept, profiles, quirks, remote_files
+from manager.ocpp import kept, profiles, quirks
+from manager.ocpp.errands import Errands
 from manager.ocpp.frames import CALL_S, CallFailed, Payload, Talk
 from manager.ocpp.measures import WANTED, sampled
 from manager.ocpp.profiles import Place, Profile
@@ -36,9 +37,11 @@ ATTEMPTS = 3  # at a message the central system answers with an error
 _RETRY_S = 5.0
 _START_S = 120.0  # so long a remote start's tag waits for its session
 LIST_MOST = 1_000
+LIST_PART = 200  # in one message
 
 # Variables with a word for each version: (1.6's key, 2.0.1's component, variable, first value, may be changed).
-VARIABLES = (
+Variable = tuple[str, str, str, str, bool]
+VARIABLES: tuple[Variable, ...] = (
     ("HeartbeatInterval", "OCPPCommCtrlr", "HeartbeatInterval", "300", True),
     ("WebSocketPingInterval", "OCPPCommCtrlr", "WebSocketPingInterval", "20", False),
     ("TransactionMessageAttempts", "OCPPCommCtrlr", "MessageAttempts", str(ATTEMPTS), False),
@@ -51,7 +54,7 @@ VARIABLES = (
     ("LocalAuthorizeOffline", "AuthCtrlr", "LocalAuthorizeOffline", "true", True),
     ("LocalAuthListEnabled", "LocalAuthListCtrlr", "Enabled", "true", True),
     ("LocalAuthListMaxLength", "LocalAuthListCtrlr", "Storage", str(LIST_MOST), False),
-    ("SendLocalListMaxLength", "LocalAuthListCtrlr", "ItemsPerMessage", "200", False),
+    ("SendLocalListMaxLength", "LocalAuthListCtrlr", "ItemsPerMessage", str(LIST_PART), False),
     ("ChargeProfileMaxStackLevel", "SmartChargingCtrlr", "ProfileStackLevel", "8", False),
     ("ChargingScheduleAllowedChargingRateUnit", "SmartChargingCtrlr", "RateUnit", "Current,Power", False),
     ("ChargingScheduleMaxPeriods", "SmartChargingCtrlr", "PeriodsPerSchedule", "24", False),
@@ -81,6 +84,7 @@ class Running:
     begin_wh: int
     remote: int = 0  # the remote start it came from
     sequence: int = 0  # of its events (2.0.1)
+    reservation: int = 0  # the one it was made for
 
 
 @dataclass
@@ -96,10 +100,10 @@ class Outlet:
     ended: bool = False  # its session is over, the car is still there
     out: bool = False  # taken out of service by the central system
     out_later: bool = False
+    reset_later: bool = False
     last: int = 0  # newest session that is over
     remote_stop: bool = False
     asked: deque[tuple[float, str, int, Payload | None]] = field(default_factory=deque)
-    updating: int = 0
 
 
 class Point(ABC):
@@ -111,16 +115,18 @@ class Point(ABC):
         self,
         name: str,
         manager: Manager,
-        chargers: list[str],
+        connectors: Mapping[str, int],
         signer: Signer,
         numbers: Iterator[int],
     ) -> None:
-        """`numbers`: of what is queued, rising for ever, all points together."""
+        """`connectors`: charger -> its number here. `numbers`: of what is queued, rising for ever, all points
+        together.
+        """
         self._numbers = numbers
         self.name = name
         self.manager = manager
         self.signer = signer
-        self.outlets = {c: Outlet(c, n) for n, c in enumerate(chargers, 1)}
+        self.outlets = {c: Outlet(c, n) for c, n in connectors.items()}
         self.refused: Counter[str] = Counter()
         self.talk: Talk | None = None
         self.accepted = False
@@ -133,12 +139,19 @@ class Point(ABC):
         self.cards: dict[str, Payload] = {}  # the local list: tag -> its info
         self.list_version = 0
         self.reservations: dict[int, Payload] = {}
+        self.groups: dict[str, str] = {}  # tag -> its group, as far as the central system has said
         self.tasks: set[asyncio.Task[None]] = set()
         self.ids: dict[str, str] = {}  # session -> the central system's number (1.6)
         self._held: list[Row] | None = None  # rows that are to be written as one
         self._wake = asyncio.Event()
         self._boot_now = asyncio.Event()
         self._load()
+        self.errands = Errands(self)
+
+    def add(self, charger: str, number: int) -> Outlet:
+        """One more of our chargers is here: one more connector, whatever waits to be said of the others."""
+        self.outlets[charger] = Outlet(charger, number)
+        return self.outlets[charger]
 
     # What is on disk.
 
@@ -175,6 +188,9 @@ class Point(ABC):
     def as_one(self) -> Iterator[None]:
         """What is kept meanwhile is on disk all of it or not at all: a session that had been queued, but
         not yet taken for begun, would be queued again when its charger tells it again."""
+        if self._held is not None:
+            yield  # as one with what it is part of
+            return
         rows: list[Row] = []
         self._held = rows
         try:
@@ -316,11 +332,19 @@ class Point(ABC):
         with contextlib.suppress(CallFailed):
             await self.say("BootNotification", self.hello())
 
-    def beside(self, work: Any) -> None:
+    def beside(self, work: Any) -> asyncio.Task[None]:
         """Do this beside what else is done, errors of the connection aside."""
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+        return task
+
+    async def say_quietly(self, action: str, payload: Payload) -> None:
+        """Say what is not worth saying later, if it cannot be said now."""
+        try:
+            await self.say(action, payload)
+        except CallFailed:
+            self.refused["unsaid"] += 1
 
     async def say_status(self, outlet: Outlet | None = None) -> None:
         """Say every connector's status that has changed; that of `outlet` in any case."""
@@ -370,8 +394,8 @@ class Point(ABC):
         elif code == protocol.SESSION_END:
             with self.as_one():
                 self._ends(outlet, message)
-        elif code == protocol.UPDATE_STATUS and outlet.updating:
-            self.update_status(outlet, message)
+        elif code == protocol.UPDATE_STATUS:
+            self.errands.board_says(outlet.charger, str(message["state"]))
 
     def _begins(self, outlet: Outlet, message: Mapping[str, Any]) -> None:
         session = int(message["session"])
@@ -394,10 +418,10 @@ class Point(ABC):
         begin = int(message["energy_wh"])
         outlet.running = Running(session, began, tag or "UNKNOWN", number, begin, remote)
         outlet.ended = False
-        for number_, one in list(self.reservations.items()):
-            if one["charger"] == outlet.charger:
-                self.reservations.pop(number_)
-                self.keep_one("reservation", str(number_), None)
+        for number_, one in self._reserved_at(outlet):
+            if self._is_for(one, tag):  # another's stays, and with it the ceiling of 0 A
+                outlet.running.reservation = number_
+                self.forget_reservation(number_)
         self.begin_of(outlet, outlet.running)
         if profile is not None:
             with contextlib.suppress(profiles.ProfileError):
@@ -428,6 +452,9 @@ class Point(ABC):
         if outlet.out_later:
             outlet.out_later = False
             self.out_of_service(outlet, out=True)
+        if outlet.reset_later:
+            outlet.reset_later = False
+            self.manager.command(outlet.charger, "reset")
 
     def key(self, outlet: Outlet) -> str:
         """What a transaction's profiles are kept under: known before the central system has numbered it."""
@@ -439,16 +466,24 @@ class Point(ABC):
         if outlet.running is None or every <= 0 or now - outlet.sampled_s < every:
             return
         outlet.sampled_s = now
-        self.meter(outlet, outlet.running, self.values(message))
+        self.meter(outlet, outlet.running, self.values(outlet, message))
 
-    def values(self, message: Mapping[str, Any]) -> list[Payload]:
+    @property
+    def signs(self) -> bool:
+        """Whether readings are wanted signed."""
+        return self.variables["MeterValuesSignReadings"] == "true"
+
+    def values(self, outlet: Outlet, message: Mapping[str, Any]) -> list[Payload]:
         """Our reading as sampled values, signed where that was asked for."""
         new = self.version != "1.6"
         wanted = tuple(self.variables["MeterValuesSampledData"].split(","))
         found = sampled(message, wanted, new=new)
-        if self.variables["MeterValuesSignReadings"].lower() == "true":
+        if self.signs:
             energy = sum(message["energy_wh"])
-            found.append(self.signer.signed(self.name, energy, self.utc_ms(), new=new))
+            when = self.utc_ms()
+            found.append(
+                self.signer.signed(outlet.charger, energy, when, "Sample.Periodic", new=new)
+            )
         return found or sampled(message, ("Energy.Active.Import.Register",), new=new)
 
     # What the central system may ask.
@@ -461,9 +496,9 @@ class Point(ABC):
         now = self.utc_ms()
         for number, one in list(self.reservations.items()):
             if now >= one["until_ms"]:
-                self.reservations.pop(number)
-                self.keep_one("reservation", str(number), None)
-                self.beside(self.reservation_over(number))
+                with self.as_one():
+                    self.forget_reservation(number)
+                    self.reservation_over(number, "Expired")
         whole = [p for p in self.profiles if p.purpose in ("max", "external")]
         own = [p for p in self.profiles if p.purpose not in ("max", "external")]
         running = sum(1 for o in self.outlets.values() if o.running is not None)
@@ -475,7 +510,8 @@ class Point(ABC):
             # What the whole point may take is shared evenly by those that charge.
             limits.append(None if most is None else most / max(1, running))
             said = [a for a in limits if a is not None]
-            if outlet.out or (outlet.running is None and self.reserved(outlet)):
+            # A session a reservation was made for has ended it; one that goes on is against it.
+            if outlet.out or self.reserved(outlet):
                 said.append(0.0)
             if said:
                 found[outlet.charger] = max(0, int(min(said) + 1e-6))
@@ -491,20 +527,42 @@ class Point(ABC):
         volts = seen if 207 <= seen <= 253 else float(profiles.VOLTS)
         return Place(outlet.number, self.key(outlet), began, phases, volts)
 
+    def _reserved_at(self, outlet: Outlet) -> list[tuple[int, Payload]]:
+        mine = self.reservations.items()
+        return [(n, r) for n, r in mine if r["charger"] == outlet.charger]
+
+    def _is_for(self, reservation: Payload, tag: str) -> bool:
+        group = reservation.get("group", "")
+        if group and group in (tag, self.groups.get(tag, "")):
+            return True
+        return bool(tag) and reservation["tag"] == tag
+
     def reserved(self, outlet: Outlet) -> bool:
         """Whether somebody has reserved this connector."""
-        return any(r["charger"] == outlet.charger for r in self.reservations.values())
+        return bool(self._reserved_at(outlet))
 
-    def reserve(self, outlet: Outlet, number: int, tag: str, until: object) -> str:
-        """Keep a connector for a tag; the status in the standard's words."""
+    def kept_for_another(self, outlet: Outlet, tag: str) -> bool:
+        """Whether somebody other than this tag, and not of its group, has reserved this connector."""
+        mine = self._reserved_at(outlet)
+        return bool(mine) and not any(self._is_for(r, tag.upper()) for _, r in mine)
+
+    def reserve(
+        self, outlet: Outlet, number: int, tag: str, until: object, group: str = ""
+    ) -> str:
+        """Keep a connector for a tag or its group; the status in the standard's words.
+
+        One of the same number goes for it.
+        """
         word = self.status(outlet)
-        again = number in self.reservations
-        if not again and (word != "Available" or self.reserved(outlet)):
+        others = [n for n, _ in self._reserved_at(outlet) if n != number]
+        free = word == "Available" or (word == "Reserved" and not others)
+        if not free:
             return {"Faulted": "Faulted", "Unavailable": "Unavailable"}.get(word, "Occupied")
         until_ms = quirks.utc_ms(until)
         if until_ms is None or until_ms <= self.utc_ms():
             return "Rejected"
-        one = {"charger": outlet.charger, "tag": tag, "until_ms": until_ms}
+        one = {"charger": outlet.charger, "tag": tag.upper(), "until_ms": until_ms}
+        one["group"] = group.upper()
         self.reservations[number] = one
         self.keep_one("reservation", str(number), one)
         self.limit()
@@ -512,11 +570,16 @@ class Point(ABC):
 
     def unreserve(self, number: int) -> str:
         """Take a reservation back."""
-        if self.reservations.pop(number, None) is None:
+        if number not in self.reservations:
             return "Rejected"
-        self.keep_one("reservation", str(number), None)
+        self.forget_reservation(number)
         self.limit()
         return "Accepted"
+
+    def forget_reservation(self, number: int) -> None:
+        """It is over."""
+        self.reservations.pop(number)
+        self.keep_one("reservation", str(number), None)
 
     def out_of_service(self, outlet: Outlet, *, out: bool) -> str:
         """Take a connector out of service, or back."""
@@ -524,7 +587,11 @@ class Point(ABC):
             outlet.out_later = True
             return "Scheduled"
         outlet.out, outlet.out_later = out, False
-        self.keep_one("out", outlet.charger, True if out else None)
+        with self.as_one():
+            self.keep_one("out", outlet.charger, True if out else None)
+            for number, _ in self._reserved_at(outlet) if out else ():
+                self.forget_reservation(number)
+                self.reservation_over(number, "Removed")
         self.limit()
         return "Accepted"
 
@@ -534,8 +601,7 @@ class Point(ABC):
         busy = charger is None or not charger.online or outlet.running is not None or outlet.out
         if busy or charger is None or charger.faults:
             return "Rejected"
-        mine = [r for r in self.reservations.values() if r["charger"] == outlet.charger]
-        if mine and all(r["tag"].upper() != tag.upper() for r in mine):
+        if self.kept_for_another(outlet, tag):
             return "Rejected"
         if profile is not None:
             try:
@@ -595,8 +661,12 @@ class Point(ABC):
 
     def new_list(self, version: int, full: bool, rows: list[tuple[str, Payload | None]]) -> str:
         """A local list, or changes to it; None takes a tag off it."""
+        if self.variables["LocalAuthListEnabled"] != "true":
+            return "NotSupported"
         if not full and version <= self.list_version:
             return "VersionMismatch"
+        if len(rows) > LIST_PART or (full and any(info is None for _, info in rows)):
+            return "Failed"
         cards = {} if full else dict(self.cards)
         for tag, info in rows:
             if info is None:
@@ -605,11 +675,12 @@ class Point(ABC):
                 cards[tag.upper()] = info
         if len(cards) > LIST_MOST:
             return "Failed"
-        self.cards, self.list_version = cards, version
+        self.cards, self.list_version = cards, version if cards else 0
         out: list[Row] = [(kept.UNSET_KIND, (self.name, "card"))]
         out += [kept.setting(self.name, "card", tag, info) for tag, info in cards.items()]
-        out.append(kept.setting(self.name, "list", "version", version))
-        self.keep(*out)
+        out.append(kept.setting(self.name, "list", "version", self.list_version))
+        with self.as_one():
+            self.keep(*out)
         return "Accepted"
 
     def by_list(self, tag: str) -> str:
@@ -622,23 +693,32 @@ class Point(ABC):
         until = quirks.utc_ms(info.get("expiryDate") or info.get("cacheExpiryDateTime"))
         if until is not None and until < self.utc_ms():
             return "Expired"
+        self.in_group(tag, info)
         return str(info.get("status", "Invalid"))
 
+    def in_group(self, tag: str, info: Payload) -> None:
+        """Remember the group the central system says a tag is of."""
+        group = info.get("parentIdTag") or (info.get("groupIdToken") or {}).get("idToken", "")
+        if group:
+            self.groups[tag.upper()] = str(group).upper()
+
     async def authorised(self, outlet: Outlet, tag: str) -> bool:
-        """Whether the central system, or its local list, lets this tag charge here."""
-        tag = tag.upper()
-        mine = [r for r in self.reservations.values() if r["charger"] == outlet.charger]
-        if mine and all(r["tag"].upper() != tag for r in mine):
-            return False
+        """Whether the central system, or its local list while it is away, lets this tag charge here."""
+        return await self._good(tag.upper()) and not self.kept_for_another(outlet, tag)
+
+    async def _good(self, tag: str) -> bool:
         listed = self.by_list(tag)
         if listed == "Accepted" and self.variables["LocalPreAuthorize"] == "true":
             return True
+        alone = listed == "Accepted" and self.variables["LocalAuthorizeOffline"] == "true"
         if self.talk is None or not self.accepted:
-            return listed == "Accepted" and self.variables["LocalAuthorizeOffline"] == "true"
+            return alone
         try:
-            return await self.ask_central(tag) == "Accepted"
-        except CallFailed:
-            return listed == "Accepted"
+            info = await self.ask_central(tag)
+        except CallFailed as e:
+            return alone and e.code in ("Gone", "Timeout")
+        self.in_group(tag, info)
+        return info.get("status") == "Accepted"
 
     def schedule(
         self, outlet: Outlet | None, seconds: int, unit: str
@@ -656,30 +736,6 @@ class Point(ABC):
             limit = int(value * 10 + 1e-6) / 10
             periods.append({"startPeriod": start, "limit": limit, "numberPhases": place.phases})
         return quirks.time_text(now), periods
-
-    async def update_from(self, url: str, request: int = 1) -> None:
-        """Fetch a bundle and offer it to every charger of this point. FileError, Refusal."""
-        data = await remote_files.fetch(url)
-        version = url.rpartition("/")[2].removesuffix(".bundle")[:16] or "from above"
-        for outlet in self.outlets.values():
-            self.manager.offer_update(outlet.charger, data, version)
-            outlet.updating = request
-
-    def diagnostics_name(self) -> str:
-        """Of a file of diagnostics of now."""
-        return f"{self.name}-{self.utc_ms() // 1000}.json"
-
-    async def leave_diagnostics(self, url: str) -> bool:
-        """Leave what has happened lately at our chargers there; whether that went well."""
-        mine = [e for e in self.manager.events if e["device"] in ("", *self.outlets)]
-        found = {c: asdict(s) for c, s in self.manager.site.chargers.items() if c in self.outlets}
-        text = json.dumps({"point": self.shown(), "events": mine, "chargers": found})
-        try:
-            await remote_files.leave(url, text.encode())
-        except OSError as e:
-            self.manager.note("ocpp", self.name, f"diagnostics: {e}"[:200])
-            return False
-        return True
 
     def outlet(self, number: object) -> Outlet | None:
         """The connector of this number."""
@@ -744,16 +800,16 @@ class Point(ABC):
         """What follows from the answer to what was queued."""
 
     @abstractmethod
-    async def ask_central(self, tag: str) -> str:
-        """What the central system says to a tag."""
+    async def ask_central(self, tag: str) -> Payload:
+        """What the central system says to a tag: its info."""
 
     @abstractmethod
-    async def reservation_over(self, number: int) -> None:
-        """Say that a reservation has run out, where the version has words for that."""
+    def reservation_over(self, number: int, why: str) -> None:
+        """Queue that a reservation is over (Expired, Removed), where the version has words for that."""
 
     @abstractmethod
-    def update_status(self, outlet: Outlet, message: Mapping[str, Any]) -> None:
-        """Say how an update goes."""
+    def say_errand(self, kind: str, word: str, request: int) -> None:
+        """Queue how an errand (firmware, log) goes, in 2.0.1's words; nothing where 1.6 has none."""
 
 
 def _profile(kept_: Payload) -> Profile:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlsplit
 
 from manager.ocpp import kept, profiles
-from manager.ocpp.frames import CallFailed, Payload, Refused
+from manager.ocpp.errands import Firmware, patience
+from manager.ocpp.frames import Payload, Refused
 from manager.ocpp.point import VARIABLES, Outlet, Point, Running
-from manager.ocpp.quirks import time_text
-from manager.refusal import Refusal
+from manager.ocpp.quirks import time_text, utc_ms
 
 _WHY = {
     "unplugged": "EVDisconnected",
@@ -20,7 +18,14 @@ _WHY = {
     "PowerLoss": "PowerLoss",
     "restart": "Reboot",
 }
-_LIST = {"VersionMismatch": "VersionMismatch", "Failed": "Failed", "Accepted": "Accepted"}
+# What is said of an errand, and the words 1.6 has for it.
+_ERRANDS = {
+    "firmware": (
+        "FirmwareStatusNotification",
+        ("Downloading", "Downloaded", "DownloadFailed", "Installing", "Installed", "InstallationFailed"),
+    ),
+    "log": ("DiagnosticsStatusNotification", ("Uploading", "Uploaded", "UploadFailed")),
+}  # fmt: skip
 
 
 class Point16(Point):
@@ -56,6 +61,8 @@ class Point16(Point):
             "meterStart": running.begin_wh,
             "timestamp": time_text(running.began_ms),
         }
+        if running.reservation:
+            call["reservationId"] = running.reservation
         self.put("StartTransaction", {"key": self.key(outlet), "call": call})
 
     def meter(self, outlet: Outlet, running: Running, values: list[Payload]) -> None:  # noqa: ARG002
@@ -67,12 +74,17 @@ class Point16(Point):
         self, outlet: Outlet, running: Running, end_wh: int, ended_ms: int, why: str
     ) -> None:
         reason = "Remote" if outlet.remote_stop else _WHY.get(why, "Other")
-        call = {
+        call: Payload = {
             "idTag": running.tag[:20],
             "meterStop": end_wh,
             "timestamp": time_text(ended_ms),
             "reason": reason,
         }
+        if self.signs:
+            context = "Transaction.End"
+            signed = self.signer.signed(outlet.charger, end_wh, ended_ms, context, new=False)
+            value = {"timestamp": time_text(ended_ms), "sampledValue": [signed]}
+            call["transactionData"] = [value]
         self.put("StopTransaction", {"key": self.key(outlet), "call": call})
 
     def filled(self, action: str, payload: Payload) -> Payload | None:
@@ -103,28 +115,19 @@ class Point16(Point):
             self.ids.pop(key, None)
             self.keep_one("number", key, None)
 
-    async def ask_central(self, tag: str) -> str:
+    async def ask_central(self, tag: str) -> Payload:
         answer = await self.say("Authorize", {"idTag": tag[:20]})
-        return str(answer["idTagInfo"]["status"])
+        info: Payload = answer["idTagInfo"]
+        return info
 
-    async def reservation_over(self, number: int) -> None:
+    def reservation_over(self, number: int, why: str) -> None:
         """1.6 says so by the connector's status alone."""
 
-    def update_status(self, outlet: Outlet, message: Mapping[str, Any]) -> None:
-        word = {
-            "done": "Installed",
-            "failed": "InstallationFailed",
-            "reverted": "InstallationFailed",
-        }.get(message["state"])
-        if word is not None:
-            outlet.updating = 0
-            self.beside(self._say_quietly("FirmwareStatusNotification", {"status": word}))
-
-    async def _say_quietly(self, action: str, payload: Payload) -> None:
-        try:
-            await self.say(action, payload)
-        except CallFailed:
-            self.refused["unsaid"] += 1
+    def say_errand(self, kind: str, word: str, request: int) -> None:  # noqa: ARG002
+        action, words = _ERRANDS[kind]
+        word = {"UploadFailure": "UploadFailed"}.get(word, word)
+        if word in words:
+            self.put(action, {"key": "", "call": {"status": word}})
 
     # What the central system asks.
 
@@ -200,7 +203,8 @@ class Point16(Point):
         return {"status": "UnknownVendorId"}
 
     async def _get_local_list_version(self, _: Payload) -> Payload:
-        return {"listVersion": self.list_version}
+        on = self.variables["LocalAuthListEnabled"] == "true"
+        return {"listVersion": self.list_version if on else -1}
 
     async def _send_local_list(self, p: Payload) -> Payload:
         rows = [
@@ -208,16 +212,14 @@ class Point16(Point):
             for one in p.get("localAuthorizationList", ())
         ]
         full = p["updateType"] == "Full"
-        if full and any(info is None for _, info in rows):
-            return {"status": "Failed"}
-        return {"status": _LIST[self.new_list(int(p["listVersion"]), full, rows)]}
+        return {"status": self.new_list(int(p["listVersion"]), full, rows)}
 
     async def _reserve_now(self, p: Payload) -> Payload:
         outlet = self.outlet(p["connectorId"])
         if outlet is None:
             return {"status": "Rejected"}
-        word = self.reserve(outlet, p["reservationId"], p["idTag"], p["expiryDate"])
-        return {"status": word}
+        whose = p["idTag"], p["expiryDate"], p.get("parentIdTag", "")
+        return {"status": self.reserve(outlet, p["reservationId"], *whose)}
 
     async def _cancel_reservation(self, p: Payload) -> Payload:
         return {"status": self.unreserve(p["reservationId"])}
@@ -278,51 +280,37 @@ class Point16(Point):
         if what == "BootNotification":
             self.boot_again()
         elif what == "Heartbeat":
-            self.beside(self._say_quietly("Heartbeat", {}))
+            self.beside(self.say_quietly("Heartbeat", {}))
         elif what == "StatusNotification":
             for outlet in found:
                 payload = self.status_payload(outlet, self.status(outlet))
-                self.beside(self._say_quietly(what, payload))
+                self.beside(self.say_quietly(what, payload))
         elif what == "MeterValues":
             for outlet in found:
                 if outlet.load is not None:
-                    value = [{"timestamp": self.time(), "sampledValue": self.values(outlet.load)}]
+                    values = self.values(outlet, outlet.load)
+                    value = [{"timestamp": self.time(), "sampledValue": values}]
                     payload = {"connectorId": outlet.number, "meterValue": value}
-                    self.beside(self._say_quietly(what, payload))
+                    self.beside(self.say_quietly(what, payload))
         elif what in ("DiagnosticsStatusNotification", "FirmwareStatusNotification"):
-            self.beside(self._say_quietly(what, {"status": "Idle"}))
+            kind = "firmware" if what.startswith("Firmware") else "log"
+            word, _ = self.errands.now[kind]
+            word = word if word in _ERRANDS[kind][1] else "Idle"
+            self.beside(self.say_quietly(what, {"status": word}))
         else:
             return {"status": "NotImplemented"}
         return {"status": "Accepted"}
 
     async def _update_firmware(self, p: Payload) -> Payload:
-        self.beside(self._update(p["location"]))
+        at = utc_ms(p["retrieveDate"]) or 0
+        self.errands.fetch(Firmware(p["location"], 0, at, *patience(p)))
         return {}
-
-    async def _update(self, url: str) -> None:
-        name = "FirmwareStatusNotification"
-        await self._say_quietly(name, {"status": "Downloading"})
-        try:
-            await self.update_from(url)
-        except (OSError, Refusal) as e:
-            self.manager.note("update", self.name, f"the central system's: {e}"[:200])
-            await self._say_quietly(name, {"status": "DownloadFailed"})
-            return
-        await self._say_quietly(name, {"status": "Downloaded"})
-        await self._say_quietly(name, {"status": "Installing"})
 
     async def _get_diagnostics(self, p: Payload) -> Payload:
         if urlsplit(p["location"]).scheme not in ("http", "https"):
             return {}  # no file: the standard's answer for none
-        name = self.diagnostics_name()
-        self.beside(self._diagnose(f"{p['location'].rstrip('/')}/{name}"))
-        return {"fileName": name}
-
-    async def _diagnose(self, url: str) -> None:
-        name = "DiagnosticsStatusNotification"
-        await self._say_quietly(name, {"status": "Uploading"})
-        good = await self.leave_diagnostics(url)
-        await self._say_quietly(name, {"status": "Uploaded" if good else "UploadFailed"})
+        span = utc_ms(p.get("startTime")) or 0, utc_ms(p.get("stopTime")) or self.utc_ms()
+        return {"fileName": self.errands.leave_log(p["location"], 0, *patience(p), *span)}
 
 
 def _error(faults: str) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from manager.ocpp import profiles
-from manager.ocpp.frames import CallFailed, Payload, Refused
-from manager.ocpp.point import VARIABLES, Outlet, Point, Running
-from manager.ocpp.quirks import time_text
-from manager.refusal import Refusal
+from manager.ocpp.errands import IDLE, Firmware, patience
+from manager.ocpp.frames import Payload, Refused
+from manager.ocpp.point import VARIABLES, Outlet, Point, Running, Variable
+from manager.ocpp.quirks import time_text, utc_ms
 
 _WHY = {
     "unplugged": ("EVDeparted", "EVDisconnected"),
@@ -31,6 +30,7 @@ _CHARGING = {
     "SuspendedEV": "SuspendedEV",
     "SuspendedEVSE": "SuspendedEVSE",
 }
+_ERRANDS = {"firmware": "FirmwareStatusNotification", "log": "LogStatusNotification"}
 _PURPOSES = {
     "max": "ChargingStationMaxProfile",
     "external": "ChargingStationExternalConstraints",
@@ -92,11 +92,14 @@ class Point201(Point):
         }
         if kind == "Started":
             call["idToken"] = token(running.tag)
+            if running.reservation:
+                call["reservationId"] = running.reservation
         if values:
             call["meterValue"] = [{"timestamp": when, "sampledValue": values}]
         running.sequence += 1
-        self.put("TransactionEvent", call, may_go=kind == "Updated")
-        self.keep_running(outlet)
+        with self.as_one():  # a number is not used twice
+            self.put("TransactionEvent", call, may_go=kind == "Updated")
+            self.keep_running(outlet)
 
     def begin_of(self, outlet: Outlet, running: Running) -> None:
         more: Payload = {"remoteStartId": running.remote} if running.remote else {}
@@ -122,8 +125,9 @@ class Point201(Point):
         if outlet.remote_stop:
             trigger, reason = "RemoteStop", "Remote"
         values = [_energy(end_wh, "Transaction.End")]
-        if self.variables["MeterValuesSignReadings"] == "true":
-            values.append(self.signer.signed(self.name, end_wh, ended_ms, new=True))
+        if self.signs:
+            context = "Transaction.End"
+            values.append(self.signer.signed(outlet.charger, end_wh, ended_ms, context, new=True))
         self._event(
             outlet,
             running,
@@ -137,7 +141,9 @@ class Point201(Point):
     def filled(self, action: str, payload: Payload) -> Payload | None:  # noqa: ARG002
         return payload
 
-    async def answered(self, action: str, payload: Payload, answer: Payload) -> None:  # noqa: ARG002
+    async def answered(self, action: str, payload: Payload, answer: Payload) -> None:
+        if action != "TransactionEvent":
+            return
         status = answer.get("idTokenInfo", {}).get("status", "Accepted")
         if status in ("Accepted", "ConcurrentTx"):
             return
@@ -148,31 +154,17 @@ class Point201(Point):
             if mine and self.variables["StopTransactionOnInvalidId"] == "true":
                 self.manager.command(outlet.charger, "stop")
 
-    async def ask_central(self, tag: str) -> str:
+    async def ask_central(self, tag: str) -> Payload:
         answer = await self.say("Authorize", {"idToken": token(tag)})
-        return str(answer["idTokenInfo"]["status"])
+        info: Payload = answer["idTokenInfo"]
+        return info
 
-    async def reservation_over(self, number: int) -> None:
-        what = {"reservationId": number, "reservationUpdateStatus": "Expired"}
-        await self._say_quietly("ReservationStatusUpdate", what)
+    def reservation_over(self, number: int, why: str) -> None:
+        what = {"reservationId": number, "reservationUpdateStatus": why}
+        self.put("ReservationStatusUpdate", what)
 
-    def update_status(self, outlet: Outlet, message: Mapping[str, Any]) -> None:
-        words = {
-            "done": "Installed",
-            "failed": "InstallationFailed",
-            "reverted": "InstallVerificationFailed",
-        }
-        word = words.get(message["state"])
-        if word is not None:
-            what = {"status": word, "requestId": outlet.updating}
-            outlet.updating = 0
-            self.beside(self._say_quietly("FirmwareStatusNotification", what))
-
-    async def _say_quietly(self, action: str, payload: Payload) -> None:
-        try:
-            await self.say(action, payload)
-        except CallFailed:
-            self.refused["unsaid"] += 1
+    def say_errand(self, kind: str, word: str, request: int) -> None:
+        self.put(_ERRANDS[kind], {"status": word, "requestId": request})
 
     # What the central system asks.
 
@@ -227,11 +219,12 @@ class Point201(Point):
         found = self._at(evse)
         if not found:
             return {"status": "Rejected"}
-        if p["type"] == "OnIdle" and any(o.running is not None for o in found):
-            return {"status": "Rejected"}
+        later = [o for o in found if o.running is not None and p["type"] == "OnIdle"]
         for outlet in found:
-            self.manager.command(outlet.charger, "reset")
-        return {"status": "Accepted"}
+            outlet.reset_later = outlet in later
+            if outlet not in later:
+                self.manager.command(outlet.charger, "reset")
+        return {"status": "Scheduled" if later else "Accepted"}
 
     async def _unlock_connector(self, p: Payload) -> Payload:
         outlet = self.outlet(p["evseId"])
@@ -287,15 +280,34 @@ class Point201(Point):
         return {"setVariableResult": rows}
 
     async def _get_base_report(self, p: Payload) -> Payload:
-        self.beside(self._report(int(p["requestId"])))
+        if p["reportBase"] == "SummaryInventory":
+            return {"status": "NotSupported"}
+        changeable = p["reportBase"] == "ConfigurationInventory"
+        rows = [row for row in VARIABLES if row[4] or not changeable]
+        self.beside(self._report(int(p["requestId"]), rows))
         return {"status": "Accepted"}
 
     async def _get_report(self, p: Payload) -> Payload:
-        return await self._get_base_report(p)
+        troubled = set(p.get("componentCriteria", ())) == {"Problem"}  # none of ours is
+        asked = [
+            (one["component"]["name"].lower(), one.get("variable", {}).get("name", "").lower())
+            for one in p.get("componentVariable", ())
+            if not {"evse", "instance"} & set(one["component"])
+        ]
+        rows = [
+            row
+            for row in VARIABLES
+            if "componentVariable" not in p
+            or any(c == row[1].lower() and v in ("", row[2].lower()) for c, v in asked)
+        ]
+        if not rows or troubled:
+            return {"status": "EmptyResultSet"}
+        self.beside(self._report(int(p["requestId"]), rows))
+        return {"status": "Accepted"}
 
-    async def _report(self, request: int) -> None:
+    async def _report(self, request: int, wanted: list[Variable]) -> None:
         rows = []
-        for key, component, variable, _, may in VARIABLES:
+        for key, component, variable, _, may in wanted:
             attribute = {
                 "value": self.variables[key],
                 "mutability": "ReadWrite" if may else "ReadOnly",
@@ -315,7 +327,7 @@ class Point201(Point):
                 "tbc": start + 10 < len(rows),
                 "reportData": rows[start : start + 10],
             }
-            await self._say_quietly("NotifyReport", what)
+            await self.say_quietly("NotifyReport", what)
 
     async def _clear_cache(self, _: Payload) -> Payload:
         return {"status": "Accepted"}  # nothing the central system said to a tag is kept
@@ -324,7 +336,8 @@ class Point201(Point):
         return {"status": "UnknownVendorId"}
 
     async def _get_local_list_version(self, _: Payload) -> Payload:
-        return {"versionNumber": self.list_version}
+        on = self.variables["LocalAuthListEnabled"] == "true"
+        return {"versionNumber": self.list_version if on else 0}
 
     async def _send_local_list(self, p: Payload) -> Payload:
         rows = [
@@ -332,19 +345,19 @@ class Point201(Point):
             for one in p.get("localAuthorizationList", ())
         ]
         full = p["updateType"] == "Full"
-        if full and any(info is None for _, info in rows):
-            return {"status": "Failed"}
-        return {"status": self.new_list(int(p["versionNumber"]), full, rows)}
+        word = self.new_list(int(p["versionNumber"]), full, rows)
+        return {"status": "Failed" if word == "NotSupported" else word}
 
     async def _reserve_now(self, p: Payload) -> Payload:
-        found = [o for o in self._at(p.get("evseId")) if self.status(o) == "Available"]
-        if not found:
-            every = self._at(p.get("evseId"))
-            word = self.status(every[0]) if every else "Rejected"
-            word = word if word in ("Faulted", "Unavailable", "Rejected") else "Occupied"
-            return {"status": word}
-        tag = p["idToken"]["idToken"]
-        return {"status": self.reserve(found[0], int(p["id"]), tag, p["expiryDateTime"])}
+        evse, number = p.get("evseId"), int(p["id"])
+        outlet = self.outlet(evse)
+        if evse is None and len(self.outlets) == 1:
+            outlet = next(iter(self.outlets.values()))
+        if outlet is None:
+            return {"status": "Rejected"}  # it names none, and we reserve no others
+        group = (p.get("groupIdToken") or {}).get("idToken", "")
+        whose = p["idToken"]["idToken"], p["expiryDateTime"], group
+        return {"status": self.reserve(outlet, number, *whose)}
 
     async def _cancel_reservation(self, p: Payload) -> Payload:
         return {"status": self.unreserve(p["reservationId"])}
@@ -432,7 +445,7 @@ class Point201(Point):
                 "chargingProfile": [profile],
                 "tbc": n + 1 < len(found),
             }
-            await self._say_quietly("ReportChargingProfiles", what)
+            await self.say_quietly("ReportChargingProfiles", what)
 
     async def _get_composite_schedule(self, p: Payload) -> Payload:
         evse, seconds = p["evseId"], int(p["duration"])
@@ -458,57 +471,54 @@ class Point201(Point):
         if what == "BootNotification":
             self.boot_again()
         elif what == "Heartbeat":
-            self.beside(self._say_quietly("Heartbeat", {}))
+            self.beside(self.say_quietly("Heartbeat", {}))
         elif what == "StatusNotification":
             for outlet in found:
                 payload = self.status_payload(outlet, self.status(outlet))
-                self.beside(self._say_quietly(what, payload))
-        elif what in ("MeterValues", "TransactionEvent"):
+                self.beside(self.say_quietly(what, payload))
+        elif what == "MeterValues":
             for outlet in found:
-                if outlet.load is None:
-                    continue
-                values = self.values(outlet.load)
-                if outlet.running is not None and what == "TransactionEvent":
-                    self._event(outlet, outlet.running, "Updated", "Trigger", values=values)
-                else:
+                if outlet.load is not None:
+                    values = self.values(outlet, outlet.load)
                     value = [{"timestamp": self.time(), "sampledValue": values}]
                     payload = {"evseId": outlet.number, "meterValue": value}
-                    self.beside(self._say_quietly("MeterValues", payload))
+                    self.beside(self.say_quietly("MeterValues", payload))
+        elif what == "TransactionEvent":
+            run = [(o, o.running) for o in found if o.running is not None]
+            if not run:
+                return {"status": "Rejected"}
+            for outlet, running in run:
+                read = [] if outlet.load is None else self.values(outlet, outlet.load)
+                self._event(outlet, running, "Updated", "Trigger", values=read)
         elif what in ("LogStatusNotification", "FirmwareStatusNotification"):
-            self.beside(self._say_quietly(what, {"status": "Idle"}))
+            word, request = self.errands.now["log" if what.startswith("Log") else "firmware"]
+            more = {} if word == IDLE else {"requestId": request}
+            self.beside(self.say_quietly(what, {"status": word, **more}))
         else:
             return {"status": "NotImplemented"}
         return {"status": "Accepted"}
 
     async def _update_firmware(self, p: Payload) -> Payload:
-        self.beside(self._update(p["firmware"]["location"], int(p["requestId"])))
-        return {"status": "Accepted"}
-
-    async def _update(self, url: str, request: int) -> None:
-        name = "FirmwareStatusNotification"
-        await self._say_quietly(name, {"status": "Downloading", "requestId": request})
-        try:
-            await self.update_from(url, request)
-        except (OSError, Refusal) as e:
-            self.manager.note("update", self.name, f"the central system's: {e}"[:200])
-            await self._say_quietly(name, {"status": "DownloadFailed", "requestId": request})
-            return
-        for word in ("Downloaded", "Installing"):
-            await self._say_quietly(name, {"status": word, "requestId": request})
+        what = p["firmware"]
+        if "signature" in what or "signingCertificate" in what:
+            return {"status": "Rejected"}  # our bundles bear no vendor's signature to go by
+        at, install = (utc_ms(what.get(k)) or 0 for k in ("retrieveDateTime", "installDateTime"))
+        word = "AcceptedCanceled" if self.errands.busy("firmware") else "Accepted"
+        number, tries = int(p["requestId"]), patience(p)
+        self.errands.fetch(Firmware(what["location"], number, at, *tries, install))
+        return {"status": word}
 
     async def _get_log(self, p: Payload) -> Payload:
-        url = p["log"]["remoteLocation"]
+        log = p["log"]
+        url = log["remoteLocation"]
         if p["logType"] != "DiagnosticsLog" or urlsplit(url).scheme not in ("http", "https"):
             return {"status": "Rejected"}
-        name = self.diagnostics_name()
-        self.beside(self._diagnose(f"{url.rstrip('/')}/{name}", int(p["requestId"])))
-        return {"status": "Accepted", "filename": name}
-
-    async def _diagnose(self, url: str, request: int) -> None:
-        name = "LogStatusNotification"
-        await self._say_quietly(name, {"status": "Uploading", "requestId": request})
-        word = "Uploaded" if await self.leave_diagnostics(url) else "UploadFailure"
-        await self._say_quietly(name, {"status": word, "requestId": request})
+        since = utc_ms(log.get("oldestTimestamp")) or 0
+        until = utc_ms(log.get("latestTimestamp")) or self.utc_ms()
+        word = "AcceptedCanceled" if self.errands.busy("log") else "Accepted"
+        number, tries = int(p["requestId"]), patience(p)
+        name = self.errands.leave_log(url, number, *tries, since, until)
+        return {"status": word, "filename": name}
 
 
 def token(tag: str) -> Payload:

@@ -28,7 +28,7 @@ class Signer:
             self._key = key
         else:
             self._key = ec.generate_private_key(ec.SECP256R1())
-        self._count = 0
+        self._page = 0
 
     def pem(self) -> str:
         """The private key, to be kept where nobody else reads."""
@@ -46,13 +46,14 @@ class Signer:
 
     def ocmf(self, meter: str, energy_wh: int, at_ms: int) -> str:
         """One reading: OCMF|what is signed|the signature."""
-        self._count += 1
+        # Pages rise for ever, over a restart too: nobody signs more than one a second for long.
+        self._page = max(self._page + 1, at_ms // 1000)
         what = json.dumps(
             {
                 "FV": "1.0",
                 "GI": "IEVCC",
                 "GS": meter,
-                "PG": f"T{self._count}",
+                "PG": f"T{self._page}",
                 "RD": [
                     {
                         "TM": f"{time_text(at_ms).replace('Z', '+0000').replace('.', ',')} S",
@@ -67,10 +68,12 @@ class Signer:
         signature = self._key.sign(what.encode(), ec.ECDSA(hashes.SHA256()))
         return f"OCMF|{what}|" + json.dumps({"SD": signature.hex()}, separators=(",", ":"))
 
-    def signed(self, meter: str, energy_wh: int, at_ms: int, *, new: bool) -> Payload:
+    def signed(
+        self, meter: str, energy_wh: int, at_ms: int, context: str, *, new: bool
+    ) -> Payload:
         """The reading as a sampled value of either version."""
         text = self.ocmf(meter, energy_wh, at_ms)
-        one: Payload = {"measurand": "Energy.Active.Import.Register", "context": "Sample.Periodic"}
+        one: Payload = {"measurand": "Energy.Active.Import.Register", "context": context}
         if not new:
             return {**one, "format": "SignedData", "unit": "Wh", "value": text}
         data = base64.b64encode(text.encode()).decode()

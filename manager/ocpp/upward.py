@@ -60,6 +60,7 @@ class Upward:
         self._connectors: dict[str, int] = found.get("connector", {})
         self._tasks: dict[str, asyncio.Task[None]] = {}
         manager.listeners.append(self.heard)
+        manager.kept_for_another = self.kept_for_another
 
     async def run(self) -> None:
         """Be charge points until cancelled."""
@@ -90,7 +91,7 @@ class Upward:
             return
         if self.up.each:
             for charger in new:
-                self._make(f"{self.up.name}-{charger}", [charger])
+                self._make(f"{self.up.name}-{charger}", {charger: 1})
             return
         # A connector's number is for ever: the central system knows the charger by it.
         for charger in new:
@@ -99,23 +100,20 @@ class Upward:
                 self._connectors[charger] = number
                 row = kept.setting(_OURS, "connector", charger, number)
                 self.manager.store.write([row])
-        old = self._tasks.pop(self.up.name, None)
-        if old is not None:
-            old.cancel()
-        point = self._make(
-            self.up.name, sorted(self._connectors, key=self._connectors.__getitem__)
-        )
-        for charger, outlet in point.outlets.items():
-            outlet.number = self._connectors[charger]
+        point = self.points.get(self.up.name)
+        if point is None:
+            self._make(self.up.name, self._connectors)
+            return
+        for charger in new:
+            self._of[charger] = point, point.add(charger, self._connectors[charger])
 
-    def _make(self, name: str, chargers: list[str]) -> Point:
+    def _make(self, name: str, connectors: Mapping[str, int]) -> None:
         kind = _KINDS[self.up.version]
-        point = kind(name, self.manager, chargers, self._signer, self._numbers)
+        point = kind(name, self.manager, connectors, self._signer, self._numbers)
         self.points[name] = point
         for charger, outlet in point.outlets.items():
             self._of[charger] = point, outlet
         self._tasks[name] = asyncio.get_running_loop().create_task(self._keep_up(point))
-        return point
 
     def heard(self, device: str, message: Mapping[str, Any]) -> None:
         """A message of one of our chargers, as the manager has taken it."""
@@ -130,6 +128,11 @@ class Upward:
             self._card(point, outlet, message["card"])
         else:
             point.heard(outlet, message)
+
+    def kept_for_another(self, charger: str, card: str) -> bool:
+        """Whether the central system keeps this charger for somebody other than this card."""
+        found = self._of.get(charger)
+        return found is not None and found[0].kept_for_another(found[1], card)
 
     def _card(self, point: Point, outlet: Outlet, card: str) -> None:
         reception = self.manager.reception
@@ -189,7 +192,6 @@ class Upward:
                 point.answer,
                 point.refused,
                 now=point.time,
-                limited=False,
             )
             await point.connected(talk)
             # One that lets us in and throws us out at once is not asked every second.

@@ -95,8 +95,9 @@ def test_firmware_and_log(
     def update(name: str, number: int) -> dict[str, Any]:
         where, when = f"{files.url}/{name}", "2026-01-01T00:00:00Z"
         if old:
-            return {"location": where, "retrieveDate": when}
-        return {"requestId": number, "firmware": {"location": where, "retrieveDateTime": when}}
+            return {"location": where, "retrieveDate": when, "retries": 0}
+        firmware = {"location": where, "retrieveDateTime": when}
+        return {"requestId": number, "firmware": firmware, "retries": 0}
 
     async def test(peer: Peer, system: Running) -> None:
         async def ask(method: str, params: dict[str, Any]) -> Any:
