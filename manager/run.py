@@ -12,7 +12,7 @@ import logging
 import ssl
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -157,6 +157,8 @@ class Manager:
         self.barred: Callable[[str], bool] = lambda _: False  # devices shut out from the cloud
         self.watch: Watch | None = None  # of the breaker on the main cable
         self.adapters: dict[str, Callable[[Mapping[str, Any]], None]] = {}  # not on MQTT
+        # Of chargers whose plug can be let go: whether it was.
+        self.unlocks: dict[str, Callable[[], Awaitable[bool]]] = {}
         self.alongside: list[Callable[[], Coroutine[Any, Any, None]]] = []  # while it runs
         self.listeners: list[Callable[[str, Mapping[str, Any]], None]] = []  # of what was taken
         self.noted: list[Callable[[str, str, str], None]] = []  # told of every event

@@ -16,6 +16,7 @@ import logging
 import ssl
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -121,10 +122,15 @@ class Central:
         )
         for connector in connectors:
             name = connector.facts.name
-            self.manager.adapters[name] = station.adapter(connector)
+            self._hand(name, station, connector)
             station.restore(connector, kept.transactions(self.manager.store.path, name))
         self.stations[one.id] = station
         return station
+
+    def _hand(self, name: str, station: Station, connector: Connector) -> None:
+        """Have the manager reach a connector by this station."""
+        self.manager.adapters[name] = station.adapter(connector)
+        self.manager.unlocks[name] = partial(station.unlock, connector)
 
     def _connector(self, one: Listed, number: int) -> Connector:
         manager = self.manager
@@ -207,7 +213,7 @@ class Central:
         station.announced = old.announced
         station.refused, station.mended = old.refused, old.mended
         for connector in station.connectors.values():
-            self.manager.adapters[connector.facts.name] = station.adapter(connector)
+            self._hand(connector.facts.name, station, connector)
         self.stations[old.name] = station
         self._running[old.name].cancel()
         self._running[old.name] = asyncio.create_task(station.run())

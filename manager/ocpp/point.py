@@ -85,6 +85,18 @@ class Running:
     remote: int = 0  # the remote start it came from
     sequence: int = 0  # of its events (2.0.1)
     reservation: int = 0  # the one it was made for
+    kind: str = ""  # of its tag, where the central system has said (2.0.1)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A start from afar that waits for its session."""
+
+    since: float  # of the loop's clock
+    tag: str
+    kind: str  # of the tag (2.0.1)
+    number: int  # the central system's, 0 for none
+    profile: Payload | None
 
 
 @dataclass
@@ -103,7 +115,7 @@ class Outlet:
     reset_later: bool = False
     last: int = 0  # newest session that is over
     remote_stop: bool = False
-    asked: deque[tuple[float, str, int, Payload | None]] = field(default_factory=deque)
+    asked: deque[Asked] = field(default_factory=deque)
 
 
 class Point(ABC):
@@ -409,23 +421,24 @@ class Point(ABC):
             self.end_of(outlet, end, self.utc_ms(), "PowerLoss")
         began = self.utc_ms() - int(message["age_s"]) * 1000
         now = asyncio.get_running_loop().time()
-        tag, remote, profile = str(message.get("card", "")).upper(), 0, None
+        asked = Asked(now, str(message.get("card", "")).upper(), "", 0, None)
         while outlet.asked:
-            since, asked_tag, asked_id, asked_profile = outlet.asked.popleft()
-            if now - since < _START_S:
-                tag, remote, profile = asked_tag or tag, asked_id, asked_profile
+            one = outlet.asked.popleft()
+            asked = one if now - one.since < _START_S else asked
+        tag = asked.tag
         number = "" if self.version == "1.6" else str(uuid.uuid4())
         begin = int(message["energy_wh"])
-        outlet.running = Running(session, began, tag or "UNKNOWN", number, begin, remote)
+        outlet.running = Running(session, began, tag or "UNKNOWN", number, begin, asked.number)
+        outlet.running.kind = asked.kind
         outlet.ended = False
-        for number_, one in self._reserved_at(outlet):
-            if self._is_for(one, tag):  # another's stays, and with it the ceiling of 0 A
+        for number_, kept_ in self._reserved_at(outlet):
+            if self._is_for(kept_, tag):  # another's stays, and with it the ceiling of 0 A
                 outlet.running.reservation = number_
                 self.forget_reservation(number_)
         self.begin_of(outlet, outlet.running)
-        if profile is not None:
+        if asked.profile is not None:
             with contextlib.suppress(profiles.ProfileError):
-                new = profiles.parsed(profile, outlet.number, self.key(outlet))
+                new = profiles.parsed(asked.profile, outlet.number, self.key(outlet))
                 self.set_profiles(profiles.installed(self.profiles, new))
         self.keep_running(outlet)
         self.limit()
@@ -595,7 +608,9 @@ class Point(ABC):
         self.limit()
         return "Accepted"
 
-    def start(self, outlet: Outlet, tag: str, remote: int, profile: Payload | None) -> str:
+    def start(
+        self, outlet: Outlet, tag: str, profile: Payload | None, number: int = 0, kind: str = ""
+    ) -> str:
         """Start a session from afar."""
         charger = self.charger(outlet)
         busy = charger is None or not charger.online or outlet.running is not None or outlet.out
@@ -609,7 +624,7 @@ class Point(ABC):
             except profiles.ProfileError:
                 return "Rejected"
         now = asyncio.get_running_loop().time()
-        outlet.asked.append((now, tag.upper(), remote, profile))
+        outlet.asked.append(Asked(now, tag.upper(), kind, number, profile))
         self.manager.command(outlet.charger, "start")
         return "Accepted"
 
@@ -632,12 +647,10 @@ class Point(ABC):
             self.manager.command(outlet.charger, "reset")
         return "Accepted"
 
-    def unlock(self, outlet: Outlet) -> bool:
-        """Whether the plug can be let go: our own cables are fixed ones."""
-        if outlet.charger not in self.manager.adapters:
-            return False
-        self.manager.command(outlet.charger, "unlock")
-        return True
+    async def unlock(self, outlet: Outlet) -> bool:
+        """Whether the plug was let go: our own cables are fixed ones."""
+        unlock = self.manager.unlocks.get(outlet.charger)
+        return unlock is not None and await unlock()
 
     def set_variable(self, key: str, value: str) -> str:
         """Accepted, Rejected, NotSupported (1.6's words)."""

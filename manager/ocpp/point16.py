@@ -132,7 +132,7 @@ class Point16(Point):
     # What the central system asks.
 
     async def answer(self, action: str, payload: Payload) -> Payload:
-        handler = getattr(self, f"_{_snake(action)}", None)
+        handler = getattr(self, f"_on_{_snake(action)}", None)
         if handler is None:
             raise Refused("NotImplemented", f"{action} is not for a charge point")
         answer: Payload = await handler(payload)
@@ -144,7 +144,7 @@ class Point16(Point):
         one = self.outlet(number)
         return [] if one is None else [one]
 
-    async def _remote_start_transaction(self, p: Payload) -> Payload:
+    async def _on_remote_start_transaction(self, p: Payload) -> Payload:
         free = [o for o in self._at(p.get("connectorId")) if o.running is None]
         if not free:
             return {"status": "Rejected"}
@@ -155,32 +155,32 @@ class Point16(Point):
         if self.variables["AuthorizeRemoteTxRequests"] == "true":
             self.beside(self._start_if(outlet, tag, profile))
             return {"status": "Accepted"}
-        return {"status": self.start(outlet, tag, 0, profile)}
+        return {"status": self.start(outlet, tag, profile)}
 
     async def _start_if(self, outlet: Outlet, tag: str, profile: Payload | None) -> None:
         if await self.authorised(outlet, tag):
-            self.start(outlet, tag, 0, profile)
+            self.start(outlet, tag, profile)
 
-    async def _remote_stop_transaction(self, p: Payload) -> Payload:
+    async def _on_remote_stop_transaction(self, p: Payload) -> Payload:
         return {"status": self.stop(str(p["transactionId"]))}
 
-    async def _reset(self, _: Payload) -> Payload:
+    async def _on_reset(self, _: Payload) -> Payload:
         return {"status": self.reset()}
 
-    async def _unlock_connector(self, p: Payload) -> Payload:
+    async def _on_unlock_connector(self, p: Payload) -> Payload:
         outlet = self.outlet(p["connectorId"])
         if outlet is None:
             return {"status": "NotSupported"}
-        return {"status": "Unlocked" if self.unlock(outlet) else "NotSupported"}
+        return {"status": "Unlocked" if await self.unlock(outlet) else "NotSupported"}
 
-    async def _change_availability(self, p: Payload) -> Payload:
+    async def _on_change_availability(self, p: Payload) -> Payload:
         found = self._at(p["connectorId"])
         words = [self.out_of_service(o, out=p["type"] == "Inoperative") for o in found]
         if not words:
             return {"status": "Rejected"}
         return {"status": "Scheduled" if "Scheduled" in words else "Accepted"}
 
-    async def _get_configuration(self, p: Payload) -> Payload:
+    async def _on_get_configuration(self, p: Payload) -> Payload:
         asked = p.get("key")
         rows, unknown = [], []
         known = {"NumberOfConnectors": (str(len(self.outlets)), False)}
@@ -193,20 +193,20 @@ class Point16(Point):
                 unknown.append(key)
         return {"configurationKey": rows, "unknownKey": unknown}
 
-    async def _change_configuration(self, p: Payload) -> Payload:
+    async def _on_change_configuration(self, p: Payload) -> Payload:
         return {"status": self.set_variable(p["key"], p["value"])}
 
-    async def _clear_cache(self, _: Payload) -> Payload:
+    async def _on_clear_cache(self, _: Payload) -> Payload:
         return {"status": "Accepted"}  # nothing the central system said to a tag is kept
 
-    async def _data_transfer(self, _: Payload) -> Payload:
+    async def _on_data_transfer(self, _: Payload) -> Payload:
         return {"status": "UnknownVendorId"}
 
-    async def _get_local_list_version(self, _: Payload) -> Payload:
+    async def _on_get_local_list_version(self, _: Payload) -> Payload:
         on = self.variables["LocalAuthListEnabled"] == "true"
         return {"listVersion": self.list_version if on else -1}
 
-    async def _send_local_list(self, p: Payload) -> Payload:
+    async def _on_send_local_list(self, p: Payload) -> Payload:
         rows = [
             (str(one["idTag"]), one.get("idTagInfo"))
             for one in p.get("localAuthorizationList", ())
@@ -214,17 +214,17 @@ class Point16(Point):
         full = p["updateType"] == "Full"
         return {"status": self.new_list(int(p["listVersion"]), full, rows)}
 
-    async def _reserve_now(self, p: Payload) -> Payload:
+    async def _on_reserve_now(self, p: Payload) -> Payload:
         outlet = self.outlet(p["connectorId"])
         if outlet is None:
             return {"status": "Rejected"}
         whose = p["idTag"], p["expiryDate"], p.get("parentIdTag", "")
         return {"status": self.reserve(outlet, p["reservationId"], *whose)}
 
-    async def _cancel_reservation(self, p: Payload) -> Payload:
+    async def _on_cancel_reservation(self, p: Payload) -> Payload:
         return {"status": self.unreserve(p["reservationId"])}
 
-    async def _set_charging_profile(self, p: Payload) -> Payload:
+    async def _on_set_charging_profile(self, p: Payload) -> Payload:
         raw = dict(p["csChargingProfiles"])
         number = p["connectorId"]
         outlet = self.outlet(number)
@@ -242,7 +242,7 @@ class Point16(Point):
             return {"status": "Rejected"}
         return {"status": "Accepted"}
 
-    async def _clear_charging_profile(self, p: Payload) -> Payload:
+    async def _on_clear_charging_profile(self, p: Payload) -> Payload:
         purpose = p.get("chargingProfilePurpose")
         left = profiles.cleared(
             self.profiles, p.get("id"), p.get("connectorId"), purpose, p.get("stackLevel")
@@ -252,7 +252,7 @@ class Point16(Point):
         self.set_profiles(left)
         return {"status": "Accepted"}
 
-    async def _get_composite_schedule(self, p: Payload) -> Payload:
+    async def _on_get_composite_schedule(self, p: Payload) -> Payload:
         number, seconds = p["connectorId"], int(p["duration"])
         outlet = self.outlet(number)
         if (number and outlet is None) or not 0 <= seconds <= 7 * 86_400:
@@ -272,7 +272,7 @@ class Point16(Point):
             "chargingSchedule": schedule,
         }
 
-    async def _trigger_message(self, p: Payload) -> Payload:
+    async def _on_trigger_message(self, p: Payload) -> Payload:
         what = p["requestedMessage"]
         found = self._at(p.get("connectorId"))
         if not found:
@@ -301,12 +301,12 @@ class Point16(Point):
             return {"status": "NotImplemented"}
         return {"status": "Accepted"}
 
-    async def _update_firmware(self, p: Payload) -> Payload:
+    async def _on_update_firmware(self, p: Payload) -> Payload:
         at = utc_ms(p["retrieveDate"]) or 0
         self.errands.fetch(Firmware(p["location"], 0, at, *patience(p)))
         return {}
 
-    async def _get_diagnostics(self, p: Payload) -> Payload:
+    async def _on_get_diagnostics(self, p: Payload) -> Payload:
         if urlsplit(p["location"]).scheme not in ("http", "https"):
             return {}  # no file: the standard's answer for none
         span = utc_ms(p.get("startTime")) or 0, utc_ms(p.get("stopTime")) or self.utc_ms()

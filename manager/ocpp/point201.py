@@ -91,7 +91,7 @@ class Point201(Point):
             "evse": {"id": outlet.number, "connectorId": 1},
         }
         if kind == "Started":
-            call["idToken"] = token(running.tag)
+            call["idToken"] = token(running.tag, running.kind)
             if running.reservation:
                 call["reservationId"] = running.reservation
         if values:
@@ -169,7 +169,7 @@ class Point201(Point):
     # What the central system asks.
 
     async def answer(self, action: str, payload: Payload) -> Payload:
-        handler = getattr(self, f"_{_snake(action)}", None)
+        handler = getattr(self, f"_on_{_snake(action)}", None)
         if handler is None:
             raise Refused("NotImplemented", f"{action} is not for this charging station")
         answer: Payload = await handler(payload)
@@ -181,27 +181,29 @@ class Point201(Point):
         one = self.outlet(evse)
         return [] if one is None else [one]
 
-    async def _request_start_transaction(self, p: Payload) -> Payload:
+    async def _on_request_start_transaction(self, p: Payload) -> Payload:
         free = [o for o in self._at(p.get("evseId")) if o.running is None]
         profile = p.get("chargingProfile")
         if not free or (profile is not None and profile["chargingProfilePurpose"] != "TxProfile"):
             return {"status": "Rejected"}
-        outlet, tag, number = free[0], p["idToken"]["idToken"], int(p["remoteStartId"])
+        outlet, token_, number = free[0], p["idToken"], int(p["remoteStartId"])
         if self.variables["AuthorizeRemoteTxRequests"] == "true":
-            self.beside(self._start_if(outlet, tag, number, profile))
+            self.beside(self._start_if(outlet, token_, number, profile))
             return {"status": "Accepted"}
-        return {"status": self.start(outlet, tag, number, profile)}
+        tag, kind = token_["idToken"], token_["type"]
+        return {"status": self.start(outlet, tag, profile, number, kind)}
 
     async def _start_if(
-        self, outlet: Outlet, tag: str, number: int, profile: Payload | None
+        self, outlet: Outlet, token_: Payload, number: int, profile: Payload | None
     ) -> None:
+        tag, kind = token_["idToken"], token_["type"]
         if await self.authorised(outlet, tag):
-            self.start(outlet, tag, number, profile)
+            self.start(outlet, tag, profile, number, kind)
 
-    async def _request_stop_transaction(self, p: Payload) -> Payload:
+    async def _on_request_stop_transaction(self, p: Payload) -> Payload:
         return {"status": self.stop(p["transactionId"])}
 
-    async def _get_transaction_status(self, p: Payload) -> Payload:
+    async def _on_get_transaction_status(self, p: Payload) -> Payload:
         whose = p.get("transactionId")
         waits = any(
             whose is None or call["transactionInfo"]["transactionId"] == whose
@@ -214,7 +216,7 @@ class Point201(Point):
             answer["ongoingIndicator"] = any(r.number == whose for r in running)
         return answer
 
-    async def _reset(self, p: Payload) -> Payload:
+    async def _on_reset(self, p: Payload) -> Payload:
         evse = p.get("evseId")
         found = self._at(evse)
         if not found:
@@ -226,15 +228,15 @@ class Point201(Point):
                 self.manager.command(outlet.charger, "reset")
         return {"status": "Scheduled" if later else "Accepted"}
 
-    async def _unlock_connector(self, p: Payload) -> Payload:
+    async def _on_unlock_connector(self, p: Payload) -> Payload:
         outlet = self.outlet(p["evseId"])
         if outlet is None or p["connectorId"] != 1:
             return {"status": "UnknownConnector"}
         if outlet.running is not None:
             return {"status": "OngoingAuthorizedTransaction"}
-        return {"status": "Unlocked" if self.unlock(outlet) else "UnlockFailed"}
+        return {"status": "Unlocked" if await self.unlock(outlet) else "UnlockFailed"}
 
-    async def _change_availability(self, p: Payload) -> Payload:
+    async def _on_change_availability(self, p: Payload) -> Payload:
         found = self._at((p.get("evse") or {}).get("id"))
         out = p["operationalStatus"] == "Inoperative"
         words = [self.out_of_service(o, out=out) for o in found]
@@ -251,7 +253,7 @@ class Point201(Point):
         known = {row[1].lower() for row in VARIABLES}
         return "", "UnknownVariable" if component.lower() in known else "UnknownComponent"
 
-    async def _get_variables(self, p: Payload) -> Payload:
+    async def _on_get_variables(self, p: Payload) -> Payload:
         rows = []
         for one in p["getVariableData"]:
             row = {k: one[k] for k in ("component", "variable", "attributeType") if k in one}
@@ -265,7 +267,7 @@ class Point201(Point):
             rows.append(row)
         return {"getVariableResult": rows}
 
-    async def _set_variables(self, p: Payload) -> Payload:
+    async def _on_set_variables(self, p: Payload) -> Payload:
         rows = []
         for one in p["setVariableData"]:
             row = {k: one[k] for k in ("component", "variable", "attributeType") if k in one}
@@ -279,7 +281,7 @@ class Point201(Point):
             rows.append(row)
         return {"setVariableResult": rows}
 
-    async def _get_base_report(self, p: Payload) -> Payload:
+    async def _on_get_base_report(self, p: Payload) -> Payload:
         if p["reportBase"] == "SummaryInventory":
             return {"status": "NotSupported"}
         changeable = p["reportBase"] == "ConfigurationInventory"
@@ -287,7 +289,7 @@ class Point201(Point):
         self.beside(self._report(int(p["requestId"]), rows))
         return {"status": "Accepted"}
 
-    async def _get_report(self, p: Payload) -> Payload:
+    async def _on_get_report(self, p: Payload) -> Payload:
         troubled = set(p.get("componentCriteria", ())) == {"Problem"}  # none of ours is
         asked = [
             (one["component"]["name"].lower(), one.get("variable", {}).get("name", "").lower())
@@ -329,17 +331,17 @@ class Point201(Point):
             }
             await self.say_quietly("NotifyReport", what)
 
-    async def _clear_cache(self, _: Payload) -> Payload:
+    async def _on_clear_cache(self, _: Payload) -> Payload:
         return {"status": "Accepted"}  # nothing the central system said to a tag is kept
 
-    async def _data_transfer(self, _: Payload) -> Payload:
+    async def _on_data_transfer(self, _: Payload) -> Payload:
         return {"status": "UnknownVendorId"}
 
-    async def _get_local_list_version(self, _: Payload) -> Payload:
+    async def _on_get_local_list_version(self, _: Payload) -> Payload:
         on = self.variables["LocalAuthListEnabled"] == "true"
         return {"versionNumber": self.list_version if on else 0}
 
-    async def _send_local_list(self, p: Payload) -> Payload:
+    async def _on_send_local_list(self, p: Payload) -> Payload:
         rows = [
             (str(one["idToken"]["idToken"]), one.get("idTokenInfo"))
             for one in p.get("localAuthorizationList", ())
@@ -348,7 +350,7 @@ class Point201(Point):
         word = self.new_list(int(p["versionNumber"]), full, rows)
         return {"status": "Failed" if word == "NotSupported" else word}
 
-    async def _reserve_now(self, p: Payload) -> Payload:
+    async def _on_reserve_now(self, p: Payload) -> Payload:
         evse, number = p.get("evseId"), int(p["id"])
         outlet = self.outlet(evse)
         if evse is None and len(self.outlets) == 1:
@@ -359,10 +361,10 @@ class Point201(Point):
         whose = p["idToken"]["idToken"], p["expiryDateTime"], group
         return {"status": self.reserve(outlet, number, *whose)}
 
-    async def _cancel_reservation(self, p: Payload) -> Payload:
+    async def _on_cancel_reservation(self, p: Payload) -> Payload:
         return {"status": self.unreserve(p["reservationId"])}
 
-    async def _set_charging_profile(self, p: Payload) -> Payload:
+    async def _on_set_charging_profile(self, p: Payload) -> Payload:
         raw = dict(p["chargingProfile"])
         outlet = self.outlet(p["evseId"])
         if p["evseId"] and outlet is None:
@@ -381,7 +383,7 @@ class Point201(Point):
             return {"status": "Rejected"}
         return {"status": "Accepted"}
 
-    async def _clear_charging_profile(self, p: Payload) -> Payload:
+    async def _on_clear_charging_profile(self, p: Payload) -> Payload:
         what = p.get("chargingProfileCriteria") or {}
         left = profiles.cleared(
             self.profiles,
@@ -395,7 +397,7 @@ class Point201(Point):
         self.set_profiles(left)
         return {"status": "Accepted"}
 
-    async def _get_charging_profiles(self, p: Payload) -> Payload:
+    async def _on_get_charging_profiles(self, p: Payload) -> Payload:
         asked = p["chargingProfile"]
         found = [
             one
@@ -432,6 +434,9 @@ class Point201(Point):
                 "chargingProfileKind": one.kind,
                 "chargingSchedule": [schedule],
             }
+            whose = [o.running for o in self.outlets.values() if one.transaction == self.key(o)]
+            if one.transaction and whose[0] is not None:
+                profile["transactionId"] = whose[0].number
             if one.repeat_ms:
                 profile["recurrencyKind"] = "Daily" if one.repeat_ms == 86_400_000 else "Weekly"
             if one.from_ms is not None:
@@ -447,7 +452,7 @@ class Point201(Point):
             }
             await self.say_quietly("ReportChargingProfiles", what)
 
-    async def _get_composite_schedule(self, p: Payload) -> Payload:
+    async def _on_get_composite_schedule(self, p: Payload) -> Payload:
         evse, seconds = p["evseId"], int(p["duration"])
         outlet = self.outlet(evse)
         if (evse and outlet is None) or not 0 <= seconds <= 7 * 86_400:
@@ -463,7 +468,7 @@ class Point201(Point):
         }
         return {"status": "Accepted", "schedule": schedule}
 
-    async def _trigger_message(self, p: Payload) -> Payload:
+    async def _on_trigger_message(self, p: Payload) -> Payload:
         what = p["requestedMessage"]
         found = self._at((p.get("evse") or {}).get("id"))
         if not found:
@@ -498,7 +503,7 @@ class Point201(Point):
             return {"status": "NotImplemented"}
         return {"status": "Accepted"}
 
-    async def _update_firmware(self, p: Payload) -> Payload:
+    async def _on_update_firmware(self, p: Payload) -> Payload:
         what = p["firmware"]
         if "signature" in what or "signingCertificate" in what:
             return {"status": "Rejected"}  # our bundles bear no vendor's signature to go by
@@ -508,7 +513,7 @@ class Point201(Point):
         self.errands.fetch(Firmware(what["location"], number, at, *tries, install))
         return {"status": word}
 
-    async def _get_log(self, p: Payload) -> Payload:
+    async def _on_get_log(self, p: Payload) -> Payload:
         log = p["log"]
         url = log["remoteLocation"]
         if p["logType"] != "DiagnosticsLog" or urlsplit(url).scheme not in ("http", "https"):
@@ -521,10 +526,12 @@ class Point201(Point):
         return {"status": word, "filename": name}
 
 
-def token(tag: str) -> Payload:
-    """A tag as 2.0.1 has it: a card's number where it is one."""
+def token(tag: str, kind: str = "") -> Payload:
+    """A tag as 2.0.1 has it: a card's number where it is one, and nobody has said of what kind it is."""
     if tag == "UNKNOWN":
         return {"idToken": "", "type": "NoAuthorization"}
+    if kind:
+        return {"idToken": tag[:36], "type": kind}
     kind = "ISO14443" if re.fullmatch(r"([0-9A-Fa-f]{2}){4,10}", tag) else "Central"
     return {"idToken": tag[:36], "type": kind}
 

@@ -26,7 +26,7 @@ from manager.ocpp.connector import (
     fits,
     forms,
 )
-from manager.ocpp.frames import CallFailed, Payload, Talk
+from manager.ocpp.frames import CALL_S, CallFailed, Payload, Talk
 from manager.ocpp.measures import measured
 from manager.run import Manager
 from shared import protocol
@@ -536,7 +536,25 @@ class Station(ABC):
             found.append({"startPeriod": self.profile_s, "limit": 0.0, "numberPhases": phases})
         return found
 
+    async def unlock(self, connector: Connector) -> bool:
+        """Have the charger let the plug go; whether it says it did."""
+        try:
+            answer = await self.ask("UnlockConnector", self.plug(connector), SET_S)
+        except CallFailed:
+            return False
+        return answer.get("status") == "Unlocked"
+
+    async def ask(self, action: str, payload: Payload, within_s: float = CALL_S) -> Payload:
+        """Call the charger; CallFailed if that fails, or if it is not there."""
+        if self.talk is None:
+            raise CallFailed("Gone", "not connected")
+        return await self.talk.call(action, payload, within_s)
+
     # The version's own words.
+
+    @abstractmethod
+    def plug(self, connector: Connector) -> Payload:
+        """How a plug is named."""
 
     @abstractmethod
     async def answer(self, action: str, payload: Payload) -> Payload:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from manager.ocpp.connector import Connector, SetLimit
-from manager.ocpp.frames import CALL_S, CallFailed, Payload, Refused
+from manager.ocpp.frames import CallFailed, Payload, Refused
 from manager.ocpp.measures import WANTED
 from manager.ocpp.quirks import number
 from manager.ocpp.station import SET_S, TAG_STATUS, Station
@@ -24,7 +24,7 @@ class Station16(Station):
     version = "1.6"
 
     async def answer(self, action: str, payload: Payload) -> Payload:
-        handler = getattr(self, f"_{_snake(action)}", None)
+        handler = getattr(self, f"_on_{_snake(action)}", None)
         if handler is None:
             raise Refused("NotImplemented", f"{action} is not for a central system")
         if not self.booted and action not in _BEFORE_BOOT:
@@ -34,7 +34,7 @@ class Station16(Station):
         answer: Payload = await handler(payload)
         return answer
 
-    async def _boot_notification(self, p: Payload) -> Payload:
+    async def _on_boot_notification(self, p: Payload) -> Payload:
         known = any(c.facts.counter in self.manager.site.meters for c in self.connectors.values())
         for connector in self.connectors.values():
             connector.model = f"{p['chargePointVendor']} {p['chargePointModel']}"
@@ -47,10 +47,10 @@ class Station16(Station):
         status, interval = ("Accepted", _HEARTBEAT_S) if known else ("Pending", 5)
         return {"status": status, "currentTime": self.time(), "interval": interval}
 
-    async def _heartbeat(self, _: Payload) -> Payload:
+    async def _on_heartbeat(self, _: Payload) -> Payload:
         return {"currentTime": self.time()}
 
-    async def _status_notification(self, p: Payload) -> Payload:
+    async def _on_status_notification(self, p: Payload) -> Payload:
         if p["connectorId"] == 0 and p["status"] != "Faulted":
             return {}
         found = [self.connector(p["connectorId"])]
@@ -66,14 +66,14 @@ class Station16(Station):
                 )
         return {}
 
-    async def _authorize(self, p: Payload) -> Payload:
+    async def _on_authorize(self, p: Payload) -> Payload:
         return {
             "idTagInfo": {
                 "status": TAG_STATUS.get(await self.verdict(self.idle(), p["idTag"]), "Blocked")
             }
         }
 
-    async def _start_transaction(self, p: Payload) -> Payload:
+    async def _on_start_transaction(self, p: Payload) -> Payload:
         connector = self.connector(p["connectorId"])
         if connector is None:
             raise Refused("PropertyConstraintViolation", f"no connector {p['connectorId']}")
@@ -89,7 +89,7 @@ class Station16(Station):
         number_ = await self.started(connector, theirs, p["idTag"], at, begin, ok=ok)
         return {"transactionId": number_, "idTagInfo": {"status": status}}
 
-    async def _stop_transaction(self, p: Payload) -> Payload:
+    async def _on_stop_transaction(self, p: Payload) -> Payload:
         self.happened(p["timestamp"], just_now=False)
         for connector in self.connectors.values():
             one = connector.transaction
@@ -109,7 +109,7 @@ class Station16(Station):
             return {"idTagInfo": {"status": "Accepted"}}
         return {}
 
-    async def _meter_values(self, p: Payload) -> Payload:
+    async def _on_meter_values(self, p: Payload) -> Payload:
         connector = self.connector(p["connectorId"])
         if connector is None:
             return {}
@@ -130,27 +130,21 @@ class Station16(Station):
         self.readings(connector, p["meterValue"])
         return {}
 
-    async def _data_transfer(self, _: Payload) -> Payload:
+    async def _on_data_transfer(self, _: Payload) -> Payload:
         return {"status": "UnknownVendorId"}
 
-    async def _diagnostics_status_notification(self, _: Payload) -> Payload:
+    async def _on_diagnostics_status_notification(self, _: Payload) -> Payload:
         return {}
 
-    async def _firmware_status_notification(self, p: Payload) -> Payload:
+    async def _on_firmware_status_notification(self, p: Payload) -> Payload:
         self.manager.note("firmware", self.name, str(p["status"]))
         return {}
 
-    async def _security_event_notification(self, p: Payload) -> Payload:
+    async def _on_security_event_notification(self, p: Payload) -> Payload:
         self.manager.note("security", self.name, str(p.get("type", ""))[:80])
         return {}
 
     # What we ask of it.
-
-    async def ask(self, action: str, payload: Payload, within_s: float = CALL_S) -> Payload:
-        """Call the charger; CallFailed if that fails, or if it is not there."""
-        if self.talk is None:
-            raise CallFailed("Gone", "not connected")
-        return await self.talk.call(action, payload, within_s)
 
     async def _try(self, action: str, payload: Payload) -> Payload:
         try:
@@ -159,6 +153,9 @@ class Station16(Station):
             if e.code == "Gone":
                 raise
             return {"status": e.code}
+
+    def plug(self, connector: Connector) -> Payload:
+        return {"connectorId": connector.facts.number}
 
     async def set_up(self) -> None:
         asked = ["ChargingScheduleAllowedChargingRateUnit", "ChargeProfileMaxStackLevel"]
@@ -254,7 +251,7 @@ class Station16(Station):
         elif command == "stop":
             await self.end(connector, 0)
         elif command == "unlock":
-            await self.ask("UnlockConnector", here)
+            await self.unlock(connector)
         elif command == "reset":
             await self.ask("Reset", {"type": "Soft"})
         elif command == "clear_fault":

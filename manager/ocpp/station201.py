@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from manager.ocpp.connector import Connector, SetLimit
-from manager.ocpp.frames import CALL_S, CallFailed, Payload, Refused
+from manager.ocpp.frames import CallFailed, Payload, Refused
 from manager.ocpp.measures import WANTED, measured
 from manager.ocpp.quirks import number
 from manager.ocpp.station import SET_S, TAG_STATUS, Station
@@ -29,7 +29,7 @@ class Station201(Station):
     version = "2.0.1"
 
     async def answer(self, action: str, payload: Payload) -> Payload:
-        handler = getattr(self, f"_{_snake(action)}", None)
+        handler = getattr(self, f"_on_{_snake(action)}", None)
         if handler is None:
             raise Refused("NotImplemented", f"{action} is not for a central system")
         if not self.booted and action not in _BEFORE_BOOT:
@@ -38,7 +38,7 @@ class Station201(Station):
         answer: Payload = await handler(payload)
         return answer
 
-    async def _boot_notification(self, p: Payload) -> Payload:
+    async def _on_boot_notification(self, p: Payload) -> Payload:
         known = any(c.facts.counter in self.manager.site.meters for c in self.connectors.values())
         what = p["chargingStation"]
         for connector in self.connectors.values():
@@ -51,10 +51,10 @@ class Station201(Station):
         status, interval = ("Accepted", _HEARTBEAT_S) if known else ("Pending", 5)
         return {"status": status, "currentTime": self.time(), "interval": interval}
 
-    async def _heartbeat(self, _: Payload) -> Payload:
+    async def _on_heartbeat(self, _: Payload) -> Payload:
         return {"currentTime": self.time()}
 
-    async def _status_notification(self, p: Payload) -> Payload:
+    async def _on_status_notification(self, p: Payload) -> Payload:
         self.happened(p["timestamp"])
         connector = self.connector(p["evseId"])
         if connector is None:
@@ -67,7 +67,7 @@ class Station201(Station):
         self.told(connector, status, ("faulted",) if status == "Faulted" else ())
         return {}
 
-    async def _authorize(self, p: Payload) -> Payload:
+    async def _on_authorize(self, p: Payload) -> Payload:
         return {"idTokenInfo": await self._info(self.idle(), p["idToken"])}
 
     async def _info(self, connector: Connector, token: Payload) -> Payload:
@@ -76,7 +76,7 @@ class Station201(Station):
         verdict = await self.verdict(connector, str(token["idToken"]))
         return {"status": TAG_STATUS.get(verdict, "Blocked")}
 
-    async def _transaction_event(self, p: Payload) -> Payload:
+    async def _on_transaction_event(self, p: Payload) -> Payload:
         info = p["transactionInfo"]
         theirs = str(info["transactionId"])
         connector = self.connector((p.get("evse") or {}).get("id"))
@@ -145,7 +145,7 @@ class Station201(Station):
                 return found.energy_wh
         return connector.energy_wh or 0
 
-    async def _meter_values(self, p: Payload) -> Payload:
+    async def _on_meter_values(self, p: Payload) -> Payload:
         connector = self.connector(p["evseId"])
         if connector is not None and not (p["evseId"] == 0 and len(self.connectors) > 1):
             if connector.transaction is None:
@@ -153,45 +153,39 @@ class Station201(Station):
             self.readings(connector, p["meterValue"])
         return {}
 
-    async def _data_transfer(self, _: Payload) -> Payload:
+    async def _on_data_transfer(self, _: Payload) -> Payload:
         return {"status": "UnknownVendorId"}
 
-    async def _firmware_status_notification(self, p: Payload) -> Payload:
+    async def _on_firmware_status_notification(self, p: Payload) -> Payload:
         self.manager.note("firmware", self.name, str(p["status"]))
         return {}
 
-    async def _security_event_notification(self, p: Payload) -> Payload:
+    async def _on_security_event_notification(self, p: Payload) -> Payload:
         self.manager.note("security", self.name, str(p.get("type", ""))[:80])
         return {}
 
-    async def _notify_event(self, _: Payload) -> Payload:
+    async def _on_notify_event(self, _: Payload) -> Payload:
         return {}
 
-    async def _notify_report(self, _: Payload) -> Payload:
+    async def _on_notify_report(self, _: Payload) -> Payload:
         return {}
 
-    async def _log_status_notification(self, _: Payload) -> Payload:
+    async def _on_log_status_notification(self, _: Payload) -> Payload:
         return {}
 
-    async def _notify_charging_limit(self, _: Payload) -> Payload:
+    async def _on_notify_charging_limit(self, _: Payload) -> Payload:
         return {}
 
-    async def _cleared_charging_limit(self, _: Payload) -> Payload:
+    async def _on_cleared_charging_limit(self, _: Payload) -> Payload:
         return {}
 
-    async def _report_charging_profiles(self, _: Payload) -> Payload:
+    async def _on_report_charging_profiles(self, _: Payload) -> Payload:
         return {}
 
-    async def _reservation_status_update(self, _: Payload) -> Payload:
+    async def _on_reservation_status_update(self, _: Payload) -> Payload:
         return {}
 
     # What we ask of it.
-
-    async def ask(self, action: str, payload: Payload, within_s: float = CALL_S) -> Payload:
-        """Call the charger; CallFailed if that fails, or if it is not there."""
-        if self.talk is None:
-            raise CallFailed("Gone", "not connected")
-        return await self.talk.call(action, payload, within_s)
 
     async def _try(self, action: str, payload: Payload) -> Payload:
         try:
@@ -200,6 +194,9 @@ class Station201(Station):
             if e.code == "Gone":
                 raise
             return {"status": e.code}
+
+    def plug(self, connector: Connector) -> Payload:
+        return {"evseId": connector.facts.number, "connectorId": 1}
 
     async def set_up(self) -> None:
         smart = {"name": "SmartChargingCtrlr"}
@@ -317,7 +314,7 @@ class Station201(Station):
         elif command == "stop":
             await self.end(connector, 0)
         elif command == "unlock":
-            await self.ask("UnlockConnector", {"evseId": evse, "connectorId": 1})
+            await self.unlock(connector)
         elif command == "reset":
             await self.ask("Reset", {"type": "OnIdle"})
         elif command == "clear_fault":

@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from manager import site_file
+from manager.core.rights import Card, User
 from manager.core.site import Charger as Shared
 from manager.ocpp.downward import Central, listening
+from manager.people import People, change, mark_of, put_card, put_user
+from manager.reception import Reception
 from manager.run import Clock, Manager
 from manager.service import kept_site
+from manager.sessions import Sessions
 from manager.store import Store
 from shared import protocol
 from simulator.ocpp_charger import Charger, Habits
@@ -129,8 +133,9 @@ async def building(
     role: str = "house",
     meter: bool = True,
     clock: Clock | None = None,
+    cards: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[Building]:
-    """A building by this site file, its store in `folder`."""
+    """A building by this site file, its store in `folder`. `cards`: those of its users."""
     clock = clock or Clock()
     file = site_file.parse(text)
     assert file.ocpp.down is not None
@@ -144,6 +149,13 @@ async def building(
         open_door=True,
         clock=clock,
     )
+    if cards is not None:
+        with change(store.path) as db:
+            for user, number in cards.items():
+                put_user(db, User(user, user.title()))
+                put_card(db, Card(mark_of(store.path, number), user))
+        people = People(store.path)
+        Reception(manager, people, Sessions(store.path, people, clock.zone))
     central = Central(manager, file.ocpp.down, folder)
     manager.alongside.append(central.run)
     here = Building(manager, central)

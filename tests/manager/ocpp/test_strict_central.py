@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -72,10 +72,12 @@ class Board:
         row = {"current_ma": [ma], "voltage_dv": [2300], "power_w": [ma * 23 // 100]}
         self.say(protocol.CHARGER_LOAD, **row, energy_wh=[wh], age_ms=0)
 
-    def begin(self, session: int, wh: int = 1000) -> None:
+    def begin(self, session: int, wh: int = 1000, card: str = CARD) -> None:
+        """A session: with this card, or with none ("")."""
         self.status("C2")
-        how = {"session": session, "how": "card", "energy_wh": wh, "age_s": 0}
-        self.say(protocol.SESSION_BEGIN, **how, card=CARD)
+        how = {"session": session, "energy_wh": wh, "age_s": 0}
+        more = {"how": "card", "card": card} if card else {"how": "free"}
+        self.say(protocol.SESSION_BEGIN, **how, **more)
 
     def end(self, session: int, wh: int = 500) -> None:
         how = {
@@ -96,10 +98,16 @@ class Board:
 
 @asynccontextmanager
 async def network(
-    folder: Path, port: int, version: str, *, boot: int = 1, **more: Any
+    folder: Path,
+    port: int,
+    version: str,
+    *,
+    boot: int = 1,
+    cards: Mapping[str, str] | None = None,
+    **more: Any,
 ) -> AsyncGenerator[tuple[Building, Board, Upward]]:
     """A manager with one charger of ours, a charge point of the central system at this port."""
-    async with building(folder, site_text("Elsewhere")) as here:
+    async with building(folder, site_text("Elsewhere"), cards=cards) as here:
         up = Up(
             f"ws://127.0.0.1:{port}/ocpp",
             "IEVCC-home",

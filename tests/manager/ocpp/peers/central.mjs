@@ -1,5 +1,6 @@
 // A central system: ocpp-rpc in strict mode. Given: passwords by identity; and for TLS {cert, key, ca}, files, where `ca`
-// asks for a certificate whose common name is the identity. Orders: {n, to, method, params}, {n, drop: id}, {n, silent: true}.
+// asks for a certificate whose common name is the identity. Orders: {n, to, method, params}, {n, drop: id}, {n, silent: true},
+// {n, away: true}, {n, pour: id, text, times}: whatever text, as no library would send it.
 import { readFileSync } from "node:fs";
 import { createServer } from "node:https";
 import { RPCServer } from "ocpp-rpc";
@@ -11,11 +12,16 @@ const server = new RPCServer({ protocols: ["ocpp2.0.1", "ocpp1.6"], strictMode: 
 const clients = new Map();
 let transaction = 100;
 let silent = false; // loses the answers it owes, as a network does
+let away = false; // cannot be reached
+const judged = (tag) => (tag.startsWith("99") ? "Invalid" : "Accepted");
+const family = (tag) => tag.startsWith("04FA"); // all of one group
 
 server.auth((accept, reject, handshake) => {
   const wanted = passwords[handshake.identity];
   const shown = tls?.ca ? handshake.request.client.getPeerCertificate()?.subject?.CN : handshake.identity;
-  if (shown !== handshake.identity) {
+  if (away) {
+    reject(503);
+  } else if (shown !== handshake.identity) {
     say({ event: "refused", id: handshake.identity });
     reject(401);
   } else if (wanted !== undefined && handshake.password?.toString("utf8") !== wanted) {
@@ -37,11 +43,16 @@ server.on("client", (client) => {
     Heartbeat: () => ({ currentTime: new Date().toISOString() }),
     Authorize: (p) =>
       client.protocol === "ocpp1.6"
-        ? { idTagInfo: { status: p.idTag.startsWith("04") ? "Accepted" : "Invalid" } }
-        : { idTokenInfo: { status: p.idToken.idToken.startsWith("04") ? "Accepted" : "Invalid" } },
-    StartTransaction: () => ({ transactionId: ++transaction, idTagInfo: { status: "Accepted" } }),
+        ? { idTagInfo: { status: judged(p.idTag), ...(family(p.idTag) ? { parentIdTag: "FAMILY" } : {}) } }
+        : {
+            idTokenInfo: {
+              status: judged(p.idToken.idToken),
+              ...(family(p.idToken.idToken) ? { groupIdToken: { idToken: "FAMILY", type: "Central" } } : {}),
+            },
+          },
+    StartTransaction: (p) => ({ transactionId: ++transaction, idTagInfo: { status: judged(p.idTag) } }),
     StopTransaction: () => ({ idTagInfo: { status: "Accepted" } }),
-    TransactionEvent: (p) => (p.idToken ? { idTokenInfo: { status: "Accepted" } } : {}),
+    TransactionEvent: (p) => (p.idToken ? { idTokenInfo: { status: judged(p.idToken.idToken) } } : {}),
   };
   client.handle(async ({ method, params, messageId }) => {
     const answer = (answers[method] ?? (() => ({})))(params);
@@ -65,6 +76,17 @@ if (tls === null) {
 obey(async (order) => {
   if (order.silent !== undefined) {
     silent = order.silent;
+    return {};
+  }
+  if (order.away !== undefined) {
+    away = order.away;
+    if (away) for (const client of clients.values()) await client.close({ force: true }).catch(() => {});
+    return {};
+  }
+  if (order.pour) {
+    const socket = clients.get(order.pour)._ws;
+    for (let i = 0; i < order.times && socket.readyState === socket.OPEN; i++)
+      await new Promise((sent) => socket.send(order.text, sent));
     return {};
   }
   if (order.drop) {
