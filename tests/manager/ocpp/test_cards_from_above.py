@@ -204,8 +204,8 @@ def reservation(
         more = {"parentIdTag": group} if group else {}
         return "ReserveNow", {**what, "expiryDate": until_, **more}
     what = {"evseId": 1, "id": number, "idToken": {"idToken": tag, "type": "ISO14443"}}
-    more = {"groupIdToken": {"idToken": group, "type": "Central"}} if group else {}
-    return "ReserveNow", {**what, "expiryDateTime": until_, **more}
+    whose: Payload = {"groupIdToken": {"idToken": group, "type": "Central"}} if group else {}
+    return "ReserveNow", {**what, "expiryDateTime": until_, **whose}
 
 
 async def reserve(above: Above, number: int, tag: str = RESERVED, **more: str) -> str:
