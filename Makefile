@@ -35,9 +35,11 @@ $(READY): requirements-dev.lock pyproject.toml tools/setup.sh tools/frozen_modul
 demo: setup ## the main job, live: broker, manager, a meter, three chargers (ARGS="--minutes 2 --headless")
 	@$(BIN)/ievcc demo $(ARGS)
 
-demo-cloud: setup ## two buildings, Kafka, fog workers, PostgreSQL, API and portal (ARGS="--minutes 5")
+demo-cloud: ## two buildings, Kafka, fog workers, PostgreSQL, API and portal (ARGS="--minutes 5")
+	@"$${PYTHON:-python3}" -m simulator.kafka --programs || test $$? != 3 # before minutes of setting up
+	@$(MAKE) setup
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || tools/setup.sh system postgresql
-	@if command -v java >/dev/null && command -v mvn >/dev/null; then $(PY) -m simulator.kafka; fi
+	@$(PY) -m simulator.kafka
 	@$(BIN)/ievcc demo-cloud $(ARGS)
 
 test: setup ## all tests (ARGS="tests/tools -k deploy" for some)

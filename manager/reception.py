@@ -294,16 +294,24 @@ class Reception:
             raise Refusal(f"no charger {charger} here")
         if command == "start":
             return self.start(charger, user)
-        running = self.sessions.at(charger)
-        if running is not None and running.user != user.id:
+        if self._holder(charger) not in (None, user.id):
             raise Refusal("somebody else, or nobody known, is charging here")
         return self.manager.command(charger, "stop")
 
+    def _holder(self, charger: str) -> str | None:
+        """Whose session runs there; "" for nobody known, None for no session. One that began before
+        anybody was known is the charger's owner's.
+        """
+        running = self.sessions.at(charger)
+        if running is None:
+            return None
+        owner = None if running.user else self.people.owner(charger)
+        return owner.id if owner else running.user
+
     def start(self, charger: str, user: User) -> str:
         """Let a user charge without a card. The answer in words; Refusal if he may not."""
-        running = self.sessions.at(charger)
-        if running is not None and running.user != user.id:
-            raise Refusal("somebody else is charging here")
+        if self._holder(charger) not in (None, user.id):
+            raise Refusal("somebody else, or nobody known, is charging here")
         if self.manager.kept_for_another(charger, ""):
             raise Refusal("somebody else has reserved it")
         verdict = allowed(user, charger, self._minute(), self._used(user.id))

@@ -52,14 +52,13 @@ def demo_cloud(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda n, _: told.append(n))
     print("starting PostgreSQL, Kafka, two fog workers, two buildings ...", flush=True)
-    town = Town(folder, list(SITES), chargers, 1.0, workers=2)
+    town = Town(folder, list(SITES), chargers, 1.0, workers=2, api=True)
     try:
         password = secrets.token_urlsafe(9)
-        url = town.start_api()
         with psycopg.connect(town.postgres.dsn, autocommit=True) as db:
             _people(db, password)
             town.start_devices()
-            print(f"portal: {url}/portal   API: {url}/docs")
+            print(f"portal: {town.url}/portal   API: {town.url}/docs")
             for login, _, role in PEOPLE:
                 print(f"  {role:13} {login:20} password {password}")
             for building in town.buildings:

@@ -46,19 +46,21 @@ def libraries() -> Path:
 
 def missing() -> str:
     """What is missing to run Kafka, in words with the remedy; "" if nothing is."""
+    lacks = _programs_missing()
+    if not _fetched(libraries()) and shutil.which("mvn") is not None:
+        lacks.append("no Kafka jars: `make kafka` fetches them with Maven")
+    return "; ".join(lacks)
+
+
+def _programs_missing() -> list[str]:
     lacks = []
     if shutil.which("java") is None:
         lacks.append("no Java, which runs Kafka: apt install openjdk-17-jre-headless")
-    if not _fetched(libraries()):
-        if shutil.which("mvn") is None:
-            lacks.append(
-                "no Maven, which fetches Kafka's jars: apt install maven, then `make kafka`"
-            )
-        else:
-            lacks.append("no Kafka jars: `make kafka` fetches them with Maven")
+    if not _fetched(libraries()) and shutil.which("mvn") is None:
+        lacks.append("no Maven, which fetches Kafka's jars: apt install maven, then `make kafka`")
     if shutil.which("openssl") is None:
         lacks.append("no openssl: apt install openssl")
-    return "; ".join(lacks)
+    return lacks
 
 
 def prepare() -> Path:
@@ -300,7 +302,11 @@ broker.session.timeout.ms=2000
 
 
 def main() -> None:
-    """Fetch the jars."""
+    """Fetch the jars. With `--programs` only say what must be installed first, and end with 3."""
+    if sys.argv[1:] == ["--programs"]:
+        for words in _programs_missing():
+            sys.stderr.write(f"demo-cloud: {words}\n")
+        sys.exit(3 if _programs_missing() else 0)
     try:
         folder = prepare()
     except KafkaError as e:

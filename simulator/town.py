@@ -87,7 +87,13 @@ class Town:
     """Everything, in `folder`, which the user `postgres` must be able to enter."""
 
     def __init__(
-        self, folder: Path, sites: list[str], chargers: int, every_s: float, workers: int
+        self,
+        folder: Path,
+        sites: list[str],
+        chargers: int,
+        every_s: float,
+        workers: int,
+        api: bool = False,
     ) -> None:
         self.folder = folder
         self.master = secrets.token_bytes(32)
@@ -110,8 +116,9 @@ class Town:
                     " FROM feeder",
                     (name, name.capitalize()),
                 )
-        self.api: Child | None = None
         (self.api_port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{self.api_port}"  # of API and portal
+        self.api = self._api() if api else None
         self.workers = [self._worker(i) for i in range(workers)]
         self.buildings = [Building(folder / name, self, name, chargers, every_s) for name in sites]
         for building in self.buildings:
@@ -144,8 +151,7 @@ class Town:
         """A new one in its place."""
         self.workers[number] = self._worker(number)
 
-    def start_api(self) -> str:
-        """API and portal; their address."""
+    def _api(self) -> Child:
         command = [
             sys.executable,
             "-c",
@@ -155,8 +161,7 @@ class Town:
             str(self.api_port),
             "--insecure-cookie",
         ]
-        self.api = Child("api", command, self.folder / "api.log", self._environment("ievcc_api"))
-        return f"http://127.0.0.1:{self.api_port}"
+        return Child("api", command, self.folder / "api.log", self._environment("ievcc_api"))
 
     def stop(self) -> None:
         """End everything in order: devices, our own programs, then what they lean on."""

@@ -165,7 +165,7 @@ def replay(
             if producer.flush(_FLUSH_S):
                 raise KafkaException("the intake does not answer")
             count += 1
-        handled()
+            handled()
     return count
 
 

@@ -23,13 +23,14 @@ DEAD = "ievcc.dead"
 PARTITIONS = 12
 _KEEP_MS = {INTAKE: 14 * 86_400_000, DEAD: 90 * 86_400_000}
 _WAIT_S = 30.0
+_LOG_LEVEL = 4  # warnings and worse: what it says as it leaves is no news
 
 
 def prepare(servers: str, replicas: int = 1) -> None:
     """Make the topics that are not there yet; every building's user may write to the intake and
     do nothing else.
     """
-    admin = AdminClient({"bootstrap.servers": servers})
+    admin = AdminClient({"bootstrap.servers": servers, "log_level": _LOG_LEVEL})
     wanted = [
         NewTopic(
             name,
@@ -55,7 +56,7 @@ def prepare(servers: str, replicas: int = 1) -> None:
 
 def admit_site(servers: str, site: str, password: str) -> None:
     """A site's user with this password (SCRAM), allowed to write to the intake."""
-    admin = AdminClient({"bootstrap.servers": servers})
+    admin = AdminClient({"bootstrap.servers": servers, "log_level": _LOG_LEVEL})
     user = user_of(site)
     credentials = admin.alter_user_scram_credentials(
         [

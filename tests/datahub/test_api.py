@@ -413,6 +413,10 @@ def test_every_change_a_manager_works_from_raises_its_copys_version(
     for statement, values in (
         ("UPDATE site SET timezone = 'Europe/Lisbon' WHERE id = %s", (oak,)),
         ("UPDATE device SET person_id = NULL WHERE site_id = %s AND name = 'charger-1'", (oak,)),
+        (
+            "INSERT INTO device (site_id, name, kind, person_id) VALUES (%s, 'c9', 'charger', %s)",
+            (oak, ana),
+        ),
         ("UPDATE card SET active = false WHERE site_id = %s", (oak,)),
         ("UPDATE person SET name = 'Anna' WHERE id = %s", (ana,)),
         ("UPDATE person SET active = false WHERE id = %s", (ana,)),

@@ -4,8 +4,10 @@ cloud.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from datahub.cloud.api.access import Settings
 from datahub.cloud.api.app import make_app
@@ -60,6 +62,12 @@ cloud = "http://127.0.0.1:{api_port}/api/v1"
         running.stop()
 
 
+def waiting_kinds(store: Path) -> set[str]:
+    """What is in the outbox."""
+    with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
+        return {kind for (kind,) in db.execute("SELECT DISTINCT kind FROM outbox")}
+
+
 def charger(house: Running) -> Device:
     meter = Device(house, "meter-1", uid=secrets.token_hex(2))
     meter.announce_counter()
@@ -101,18 +109,32 @@ def test_a_tenant_starts_and_stops_from_the_portal_what_their_rights_allow(
     cloud: Cloud, town: Town, api_port: int, tmp_path: Path, page: Page
 ) -> None:
     def press(button: str) -> str:
-        """What the page says became of it."""
-        page.locator("tr", has_text="charger-1").get_by_role("button", name=button).click()
-        newest = page.locator("#wishes tr").first
-        until("it is answered", lambda: page.reload() and "waiting" not in newest.inner_text(), 30)
-        return newest.inner_text()
+        """What the page says became of it, by itself."""
+        said = page.locator("#wishes tr")
+        before = said.count()
+        page.locator("#chargers tr", has_text="charger-1").get_by_role(
+            "button", name=button
+        ).click()
+        expect(said).to_have_count(before + 1, timeout=30_000)
+        expect(said.first).not_to_contain_text("waiting", timeout=30_000)
+        return said.first.inner_text()
 
     oak, ana = town.sites["oak"], town.people["ana"]
     api = make_app(Settings(cloud.api, MASTER, secure_cookie=False))
-    with serving(api, api_port) as url, building(tmp_path, api_port) as house:
+    with ExitStack() as until_the_end:
+        house = until_the_end.enter_context(building(tmp_path, api_port))
         device = charger(house)
-        until("the card is known", lambda: verdict(device, CARD) == ("accepted", "Ana"), 60)
+        free = {"how": "free", "energy_wh": 0, "age_s": 0}
+        device.say("charger-1/up", protocol.SESSION_BEGIN, session=1, **free)
+        until("it is nobody's yet", lambda: house.charger("charger-1")["user"] == "", 30)
+        url = until_the_end.enter_context(serving(api, api_port))
+        until("the card is known", lambda: verdict(device, CARD)[0] in ("accepted", "busy"), 60)
         enter(page, url, "ana")
+        assert "sent to charger-1" in press("Stop")  # her own charger, whoever is unknown there
+        assert device.hear(protocol.COMMAND, 30)["command"] == "stop"
+        ended = {"energy_wh": 7, "duration_s": 60, "age_s": 0, "why": "manager"}
+        device.say("charger-1/up", protocol.SESSION_END, session=1, **ended)
+        until("it is over", lambda: verdict(device, CARD)[0] == "accepted", 30)
         cloud.do(
             "INSERT INTO charging_right (site_id, person_id, chargers) VALUES (%s, %s, %s)",
             (oak, ana, ["charger-2"]),
@@ -122,10 +144,9 @@ def test_a_tenant_starts_and_stops_from_the_portal_what_their_rights_allow(
         cloud.do("DELETE FROM charging_right")
         until("it is gone", lambda: verdict(device, CARD)[0] == "accepted", 30)
         assert "sent to charger-1" in press("Start")
-        # The first command that the charger hears: the refused one never reached it.
+        # The next command that the charger hears: the refused one never reached it.
         assert device.hear(protocol.COMMAND, 30)["command"] == "start"
-        begun = {"session": 1, "how": "manager", "energy_wh": 0, "age_s": 0}
-        device.say("charger-1/up", protocol.SESSION_BEGIN, **begun)
+        device.say("charger-1/up", protocol.SESSION_BEGIN, session=2, **{**free, "how": "manager"})
         until("it is hers", lambda: house.charger("charger-1")["user"] == f"cloud:{ana}", 30)
         # Somebody else of the house does not end it.
         cloud.do(
@@ -137,6 +158,15 @@ def test_a_tenant_starts_and_stops_from_the_portal_what_their_rights_allow(
         assert "refused: somebody else" in cloud.ask(asked, (ana,))[0][0]
         assert "sent to charger-1" in press("Stop")
         assert device.hear(protocol.COMMAND, 30)["command"] == "stop"
+        device.say("charger-1/up", protocol.SESSION_END, session=2, **ended)
+        device.measure(3, protocol.CHARGER_LOAD)
+        device.say("charger-1/up", protocol.FAULT, fault="ground", active=1)
+        # All of it waits for the fog, which is away, and so does the line in the log that says so.
+        kinds = {
+            "new_counter", "new_charger", "charger_load", "session_begin", "session_end", "fault",
+            "event", "decision", "log",
+        }  # fmt: skip
+        until("all kinds wait", lambda: kinds <= waiting_kinds(tmp_path / "ievcc.db"), 30)
 
 
 @pytest.mark.usefixtures("mosquitto")

@@ -99,8 +99,8 @@ def test_every_image_is_of_one_version() -> None:
         assert re.search(r":\d+\.\d+(\.\d+)?(-[a-z-]+)?$", image), image
 
 
-def test_every_health_check_but_kafkas_and_grafanas_is_tried_in_this_file() -> None:
-    """Their programs come with their images only; the commands are as documented there."""
+def test_every_health_check_but_grafanas_is_tried_in_this_file() -> None:
+    """Its `wget` asks a Grafana, which cannot be had here."""
     text = COMPOSE.read_text()
     programs = re.findall(r'test: \["CMD", "(?:[^"]*/)?([^"/]+)"', text)
     assert sorted(programs) == [
@@ -215,8 +215,33 @@ def test_kafka_starts_with_its_configuration_and_certificates(tmp_path: Path) ->
         topics.prepare(broker.servers)
         topics.admit_site(broker.servers, "oak", "password")
         _says_hello(f"localhost:{secure}", folder / "kafka" / "ca.pem")
+        assert _kafka_is_well(inside)
     finally:
         broker.stop()
+    assert not _kafka_is_well(inside)
+
+
+def _kafka_is_well(port: int) -> bool:
+    """By the health command of the file: the program behind the script of that name, with its
+    arguments, this test's port, and the time that the file gives it.
+    """
+    text = COMPOSE.read_text()
+    found = re.search(
+        r'test: \["CMD", "/opt/kafka/bin/kafka-broker-api-versions\.sh", "(\S+)", "kafka:9092"\]'
+        r"\n +interval: \S+\n +timeout: (\d+)s",
+        text,
+    )
+    assert found
+    program = "org.apache.kafka.tools.BrokerApiVersionsCommand"
+    java = ["java", "-cp", f"{kafka_engine.libraries()}/*", program]
+    try:
+        done = subprocess.run(
+            [*java, found[1], f"127.0.0.1:{port}"],
+            capture_output=True, text=True, check=False, timeout=int(found[2]),
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0 and f":{port} (id: 1" in done.stdout
 
 
 def _says_hello(servers: str, ca: Path) -> None:

@@ -5,19 +5,29 @@ describes them.
 from __future__ import annotations
 
 import subprocess
+import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
+from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
+from datahub import commands
 from datahub.cloud import retention, schema
+from datahub.cloud.api.access import Settings
+from datahub.cloud.api.app import make_app
 from datahub.cloud.ingest import Sink
 from datahub.fog import topics
 from datahub.fog.batch import Message
+from manager import forward
+from simulator.kafka import Kafka
 from simulator.postgres import Postgres
 from tests.datahub.conftest import MASTER, Cloud, new_database
 from tests.datahub.folding import messages
+from tests.datahub.test_forward import fill
+from tests.datahub.test_worker import running, wait_for
 
 pytestmark = pytest.mark.datahub
 OLD = Path(__file__).parent / "old" / "0001.sql"
@@ -121,3 +131,60 @@ def test_a_time_without_a_partition_gets_one_and_two_makers_do_not_collide(cloud
         with psycopg.connect(cloud.fog) as two:
             again = two.execute("SELECT make_partition('minute', %s)", (at,)).fetchone()
     assert first == again == ("minute_20311201",)
+
+
+def test_a_building_and_its_people_are_set_up_by_the_commands_of_the_page(
+    postgres: Postgres, kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the page's order, in a new database; then a record comes in and a person logs in."""
+    _, dsn = new_database(postgres)
+    site = f"oak-{tmp_path.name[-6:].replace('_', '-')}"
+    for name, value in (
+        ("KAFKA", kafka.servers),
+        ("DSN", dsn),
+        ("MASTER_KEY", MASTER.hex()),
+        *((f"{role}_PASSWORD", f"secret of {role}") for role in ("FOG", "API", "READER")),
+    ):
+        monkeypatch.setenv(f"IEVCC_{name}", value)
+    ran = [
+        CliRunner().invoke(group, [*words.split(), *more], catch_exceptions=False)
+        for group, words, more in (
+            (commands.cloud, "migrate", ()),
+            (commands.fog, "topics --replicas 1", ()),
+            (commands.cloud, f"add-site {site} --limit-a 40 --title", ("Oak Street 5",)),
+            (commands.fog, f"admit {site}", ()),
+            (
+                commands.cloud,
+                f"add-user admin@example.org --role administrator --site {site} --password",
+                ("a long enough one",),
+            ),
+            (commands.fog, "admit nowhere", ()),
+        )
+    ]
+    assert [one.exit_code for one in ran] == [0, 0, 0, 0, 0, 1]
+    with psycopg.connect(dsn) as db:
+        roles = db.execute(
+            "SELECT count(*) FROM pg_authid WHERE rolname LIKE 'ievcc%' AND"
+            " rolpassword LIKE 'SCRAM%'"
+        ).fetchone()
+        assert roles == (3,)
+    fog = tomllib.loads(ran[3].output)["fog"]
+    settings = forward.Settings(
+        site,
+        bytes.fromhex(fog["key"]),
+        f"kafka://{kafka.secure_servers}",
+        kafka.ca,
+        fog["password"],
+    )
+    rows = fill(tmp_path / "site.db", settings.key, 10)
+    assert forward.Forwarder(tmp_path / "site.db", settings, 1).step(rows) == 14
+    new = Cloud(dsn, dsn.replace("user=postgres", "user=ievcc_fog"), "")
+    with running(kafka, new, site):
+        wait_for(new, "SELECT count(*) FROM reading", 10)
+    api = make_app(Settings(dsn.replace("user=postgres", "user=ievcc_api"), MASTER))
+    with TestClient(api) as client:
+        given = {"username": "admin@example.org", "password": "a long enough one"}
+        token = client.post("/api/v1/token", data=given).json()
+        who = {"Authorization": f"Bearer {token['access_token']}"}
+        (seen,) = client.get("/api/v1/sites", headers=who).json()["items"]
+    assert (seen["name"], seen["title"], token["scope"]) == (site, "Oak Street 5", "site")

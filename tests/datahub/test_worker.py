@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from typer.testing import CliRunner
 
+from datahub import commands
 from datahub.fog import record, topics
 from datahub.fog.deadletter import letters, replay
 from datahub.fog.worker import Worker
@@ -84,6 +86,34 @@ def test_a_bad_record_goes_to_the_dead_letters_and_comes_back_mended(
         (2, 16),
         (3, 0),
     ]
+
+
+def test_the_command_lists_dead_letters_and_sends_them_again(
+    kafka: Kafka, cloud: Cloud, site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (
+        ("KAFKA", kafka.servers),
+        ("DSN", cloud.dsn),
+        ("MASTER_KEY", MASTER.hex()),
+    ):
+        monkeypatch.setenv(f"IEVCC_{name}", value)
+    ask = CliRunner()
+    now = int(time.time() * 1000)
+    with running(kafka, cloud, site):
+        # From a manager that is newer than this fog.
+        news = {"level": "info", "words": "something new"}
+        send(kafka.servers, site, [note("manager", 7, now, "from_the_future", news)])
+        send(kafka.servers, site, [load("meter-1", 1, now, 5)])
+        wait_for(cloud, "SELECT count(*) FROM reading", 1)
+        listed = ask.invoke(commands.fog, ["letters"])
+        (line,) = [one for one in listed.output.splitlines() if site in one]
+        assert line.split("\t")[2] == "kind"
+        assert cloud.ask("SELECT count(*) FROM record") == [(0,)]
+        # The fog is brought up to date.
+        monkeypatch.setitem(record._fields, "from_the_future", record._fields["log"])
+        again = ask.invoke(commands.fog, ["replay", "kind"])
+        assert again.output == "1 sent again\n"
+        wait_for(cloud, "SELECT count(*) FROM record WHERE kind = 'from_the_future'", 1)
 
 
 def test_nobody_sends_in_anothers_name(kafka: Kafka, cloud: Cloud, site: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -25,6 +25,7 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 
 from datahub.cloud.api import openid
 from datahub.cloud.api.limits import Bucket
+from datahub.cloud.api.versions import Versions
 from datahub.fog import record
 
 ISSUER = "ievcc"
@@ -79,7 +80,12 @@ class Doors:
         )
         self.asks = Bucket(settings.rate, settings.burst)
         self.logins = Bucket(settings.login_rate, settings.login_burst)
+        self.versions = Versions(self._versions)
         self.provider = openid.Provider(settings.provider) if settings.provider else None
+
+    def _versions(self, sites: Sequence[str]) -> dict[str, int]:
+        with self.nobody() as db:
+            return dict(db.execute("SELECT * FROM copy_versions(%s)", (sites,)).fetchall())
 
     @contextmanager
     def seen_by(self, person: int) -> Iterator[Connection]:

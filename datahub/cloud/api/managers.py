@@ -15,7 +15,6 @@ from datahub.cloud.api.asking import Number
 from datahub.fog import record
 
 router = APIRouter(prefix="/manager", tags=["manager"])
-_LOOK_S = 0.5
 _WAIT_MOST_S = 25.0
 
 Site = Annotated[tuple[int, str, bytes, int], Depends(site_of)]
@@ -57,8 +56,7 @@ async def copy(
     number, name, key, version = site
     ends = time.monotonic() + wait_s
     while version == have and time.monotonic() < ends and not await request.is_disconnected():
-        await anyio.sleep(_LOOK_S)
-        version = await anyio.to_thread.run_sync(_version, doors, name)
+        version = await doors.versions.look(name)
     if version == have:
         return Response(status_code=304)
     body = await anyio.to_thread.run_sync(_copy, doors, number)
@@ -67,12 +65,6 @@ async def copy(
         media_type="application/json",
         headers={"X-Ievcc-Mac": record.mac(key, body).decode()},
     )
-
-
-def _version(doors: Doors, name: str) -> int:
-    with doors.nobody() as db:
-        row = db.execute("SELECT copy_version FROM site_key_version(%s)", (name,)).fetchone()
-    return int(row[0]) if row else 0
 
 
 def _copy(doors: Doors, number: int) -> bytes:

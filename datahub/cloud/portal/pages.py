@@ -272,7 +272,8 @@ def tenant(request: Request, person: Visitor, doors: TheDoors, said: str = "") -
         chargers = rows_of(
             db,
             "SELECT d.id, d.name, d.person_id IS NOT NULL AS own, s.title, s.name AS site,"
-            " s.timezone"
+            " (SELECT max(m.started_at) FROM session m WHERE m.device_id = d.id"
+            " AND m.person_id = me() AND m.ended_at IS NULL) AS since, s.timezone"
             " FROM device d JOIN site s ON s.id = d.site_id WHERE d.kind = 'charger'"
             " AND d.site_id IN (SELECT my_sites('tenant')) ORDER BY d.id LIMIT 50",
         )
@@ -300,9 +301,10 @@ def tenant(request: Request, person: Visitor, doors: TheDoors, said: str = "") -
         )
         days = rows_of(
             db,
-            "SELECT date_trunc('day', started_at) AS at, sum(energy_wh)::bigint AS wh FROM session"
-            " WHERE person_id = me() AND ended_at > now() - interval '31 days' GROUP BY 1 ORDER"
-            " BY 1",
+            "SELECT date_trunc('day', s.started_at, t.timezone) AS at, sum(s.energy_wh)::bigint AS wh"
+            " FROM session s JOIN device d ON d.id = s.device_id JOIN site t ON t.id = d.site_id"
+            " WHERE s.person_id = me() AND s.ended_at > now() - interval '31 days' GROUP BY 1"
+            " ORDER BY 1",
         )
     return show(
         "tenant.html",
@@ -316,6 +318,7 @@ def tenant(request: Request, person: Visitor, doors: TheDoors, said: str = "") -
         cards=cards,
         tariffs=tariffs,
         wishes=wishes,
+        waiting=any(w["result"] is None and not w["late"] for w in wishes),
         plot=_plot(days, [("wh", "kWh a day", 1000)], "bars"),
     )
 
@@ -363,6 +366,12 @@ def administrator(
             " WHERE m.site_id = %s AND m.role = 'tenant' ORDER BY p.login LIMIT 200",
             (site,),
         )
+        cards = rows_of(
+            db,
+            "SELECT c.id, c.label, c.active, coalesce(nullif(p.name, ''), p.login) AS who FROM card c"
+            " JOIN person p ON p.id = c.person_id WHERE c.site_id = %s ORDER BY who, c.id LIMIT 400",
+            (site,),
+        )
         tariffs = rows_of(db, "SELECT * FROM tariff WHERE site_id = %s ORDER BY from_at", (site,))
         events = rows_of(
             db,
@@ -398,6 +407,7 @@ def administrator(
         zone=zone[0]["timezone"] if zone else "UTC",
         devices=devices,
         users=users,
+        cards=cards,
         tariffs=tariffs,
         events=events,
         month=month,
@@ -472,6 +482,22 @@ def add_card(
     new = people.NewCard(site=site, person=who, number=number, label=label)
     people.add_card(new, person, doors)
     return RedirectResponse(f"/portal/administrator?site={site}&said=card+added", 303)
+
+
+@router.post("/card/state")
+def change_card(
+    person: Visitor,
+    doors: TheDoors,
+    _ours: Ours,
+    site: Annotated[int, Form()],
+    card: Annotated[int, Form()],
+    active: Annotated[bool, Form()],
+) -> RedirectResponse:
+    """Block a card, one that is lost say, or allow it again."""
+    needs(person, "site")
+    people.change_card(card, people.CardChange(active=active), person, doors)
+    said = "card+allowed" if active else "card+blocked"
+    return RedirectResponse(f"/portal/administrator?site={site}&said={said}", 303)
 
 
 @router.post("/bills")

@@ -1,4 +1,6 @@
-"""Who asked for a start goes down with the wish, and the session that follows is theirs."""
+"""Who asked for a start goes down with the wish, and the session that follows is theirs; the versions
+of many copies are asked for at once.
+"""
 
 from alembic import op
 
@@ -32,6 +34,8 @@ CREATE OR REPLACE FUNCTION site_copy(which int) RETURNS jsonb LANGUAGE sql STABL
                FROM wish w JOIN device d ON d.id = w.device_id
                WHERE d.site_id = s.id AND w.result IS NULL AND w.expires_at > now()))
   FROM site s WHERE s.id = which $$;
+CREATE TRIGGER touch_new AFTER INSERT ON device FOR EACH ROW
+  WHEN (NEW.person_id IS NOT NULL OR NEW.authorised IS NOT NULL) EXECUTE FUNCTION touch_site();
 UPDATE site SET copy_version = copy_version + 1;
 """
 
@@ -56,8 +60,16 @@ BEGIN
 END $$;
 """
 
+VERSIONS = """
+CREATE FUNCTION copy_versions(names text[]) RETURNS TABLE (name text, copy_version bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS
+  $$ SELECT name, copy_version FROM site WHERE name = ANY (names) AND active $$;
+REVOKE ALL ON FUNCTION copy_versions FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION copy_versions TO ievcc_api;
+"""
+
 
 def upgrade() -> None:
     """Forwards only: a backup is the way back."""
-    for part in (COPY, WHOSE):
+    for part in (COPY, WHOSE, VERSIONS):
         op.get_bind().connection.cursor().execute(part)  # without parameters: % stays %
