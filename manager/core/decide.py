@@ -147,4 +147,4 @@ def _led(work: Work) -> None:
         if worst < charger.worst_a:
             lately = charger.was_a if work.now < charger.was_until_ms else 0
             fallen = {"was_a": max(lately, charger.worst_a), "was_until_ms": work.now + 4_000}
-        work.chargers[charger.id] = changed(charger, worst_a=worst, **fallen)
+        work.change(charger, {"worst_a": worst, **fallen})

@@ -57,6 +57,8 @@ class Shared:
         self.offers = offers
         given = [name for name, amps in offers.items() if amps]
         self.cars = len(given)
+        self.scarcest: dict[tuple[Key, ...], Key] = {}
+        self.shares: dict[tuple[Key, int], Reason] = {}
         self.above_min_ma = 1000 * sum(max(0, offers[n] - chargers[n].min_a) for n in given)
         # When the turns of those who charge end, and who stands by in which order, by class.
         self.ends: dict[int, list[int]] = {}
@@ -96,13 +98,24 @@ class Shared:
             return Reason("capped", {"offer_a": target, "drawn_a": drawn})
         if self.cars == 1:
             return Reason("alone", {"offer_a": target})
-        key = min(wish.rooms, key=lambda k: self.left[k])
-        room = amperes(self.room[key])
-        return Reason("share", {"offer_a": target, "room_a": room, "cars": self.cars})
+        key = self._scarcest(wish)
+        share = self.shares.get((key, target))
+        if share is None:  # on a large site hundreds have the same one
+            room = amperes(self.room[key])
+            share = Reason("share", {"offer_a": target, "room_a": room, "cars": self.cars})
+            self.shares[key, target] = share
+        return share
+
+    def _scarcest(self, wish: Wish) -> Key:
+        """The room of this wish that has the least left."""
+        key = self.scarcest.get(wish.rooms)
+        if key is None:
+            key = self.scarcest[wish.rooms] = min(wish.rooms, key=self.left.__getitem__)
+        return key
 
     def _standby(self, charger: Charger, wish: Wish) -> Reason:
         settings = self.settings
-        key = min(wish.rooms, key=lambda k: self.left[k])
+        key = self._scarcest(wish)
         house = self.houses[key[0]]
         if house.grade in ("silent", "lost"):
             return Reason("meter_lost", {"house_a": amperes(max(house.current_ma))})

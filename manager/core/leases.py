@@ -27,6 +27,8 @@ what a car may draw by its charger's own rule, on disk when it is heard.
 
 from __future__ import annotations
 
+from typing import Any
+
 from manager.core.site import Charger, Granted, changed
 
 FOLLOW_MS = (
@@ -38,7 +40,9 @@ FIRST_NUMBER_BLOCK = 1_000  # lease numbers are set aside on disk in blocks, not
 
 def worst_a(charger: Charger, now_ms: int) -> int:
     """The most the car on this charger may lawfully be drawing, now or later, if it is sent nothing more. Whole A."""
-    worst = max(charger.failsafe_a, own_a(charger))
+    worst = charger.failsafe_a
+    if charger.mode != "managed":
+        worst = max(worst, own_a(charger))
     for lease in charger.granted:
         if lease.limit_a > worst and lease.ends_ms > now_ms:
             worst = lease.limit_a
@@ -75,9 +79,11 @@ def known_worst_a(charger: Charger, now_ms: int) -> int:
     return worst
 
 
-def with_lease(charger: Charger, limit_a: int, now_ms: int, ttl_ms: int) -> tuple[Charger, bool]:
-    """The charger with one more lease under way, answering its newest message; and whether the site must be kept on
-    disk before the lease is sent. The caller has asked the law.
+def with_lease(
+    charger: Charger, limit_a: int, now_ms: int, ttl_ms: int
+) -> tuple[dict[str, Any], bool]:
+    """What changes of the charger with one more lease under way, answering its newest message; and whether the site
+    must be kept on disk before the lease is sent. The caller has asked the law.
     """
     number = charger.number + 1
     ends = charger.heard_ms + ttl_ms + FOLLOW_MS
@@ -89,30 +95,32 @@ def with_lease(charger: Charger, limit_a: int, now_ms: int, ttl_ms: int) -> tupl
     kept_number = (
         number + FIRST_NUMBER_BLOCK if number > charger.number_kept else charger.number_kept
     )
-    return changed(
-        charger,
-        number=number,
-        number_kept=kept_number,
-        boot_kept=charger.boot,
-        kept_a=max(charger.kept_a, limit_a),
-        limit_a=limit_a,
-        sent_known=True,
-        sent_ms=now_ms,
-        until_ms=charger.heard_ms + ttl_ms,
-        anchor_ms=charger.heard_ms,
-        granted=_pruned((*charger.granted, Granted(charger.boot, number, limit_a, ends)), now_ms),
-    ), keep
+    granted = (*charger.granted, Granted(charger.boot, number, limit_a, ends))
+    return {
+        "number": number,
+        "number_kept": kept_number,
+        "boot_kept": charger.boot,
+        "kept_a": max(charger.kept_a, limit_a),
+        "limit_a": limit_a,
+        "sent_known": True,
+        "sent_ms": now_ms,
+        "until_ms": charger.heard_ms + ttl_ms,
+        "anchor_ms": charger.heard_ms,
+        "granted": _pruned(granted, now_ms),
+    }, keep
 
 
 def _pruned(granted: tuple[Granted, ...], now_ms: int) -> tuple[Granted, ...]:
     # A lease says nothing new beside one as high that lives as long and is as hard to supersede. What is left is a
     # staircase with at most one step for each limit sent in the last 21 s.
     newest = granted[-1]
-    if all(
-        g.limit_a <= newest.limit_a and g.ends_ms <= newest.ends_ms and g.boot <= newest.boot
-        for g in granted
-    ):
+    for g in granted:
+        if g.limit_a > newest.limit_a or g.ends_ms > newest.ends_ms or g.boot > newest.boot:
+            break
+    else:
         return (newest,)
+    if len(granted) == 2 and granted[0].limit_a > newest.limit_a and newest.ends_ms > now_ms:
+        return granted if granted[0].ends_ms > now_ms else (newest,)  # a cut, most of the time
     kept: list[Granted] = []
     for one in sorted(granted, key=lambda g: (-g.limit_a, -g.number)):
         if one.ends_ms <= now_ms:
@@ -138,7 +146,7 @@ def heard(charger: Charger, boot: int, seq: int, now_ms: int) -> Charger:
     if boot > charger.boot:
         over = now_ms + FOLLOW_MS
         granted = tuple(
-            changed(g, ends_ms=min(g.ends_ms, over)) if g.boot < boot else g for g in granted
+            g._replace(ends_ms=min(g.ends_ms, over)) if g.boot < boot else g for g in granted
         )
         confirmed = 0
     return changed(
@@ -156,7 +164,7 @@ def confirmed(charger: Charger, boot: int, number: int, contactor: bool, now_ms:
     """The charger after it said, in this boot, that `number` is the newest lease it goes by (0: none so far)."""
     over = now_ms if not contactor else now_ms + FOLLOW_MS
     granted = tuple(
-        changed(g, ends_ms=min(g.ends_ms, over))
+        g._replace(ends_ms=min(g.ends_ms, over))
         if g.boot < boot or (g.boot == boot and g.number < number)
         else g
         for g in charger.granted

@@ -104,8 +104,8 @@ def due(work: Work, charger: Charger) -> bool:
 def lease(work: Work, charger: Charger, limit_a: int) -> bool:
     """Send one lease; whether the disk must hear of it first."""
     charger = work.chargers[charger.id]
-    charger, keep = leases.with_lease(charger, limit_a, work.now, work.site.settings.ttl_ms)
-    work.chargers[charger.id] = charger
+    fields, keep = leases.with_lease(charger, limit_a, work.now, work.site.settings.ttl_ms)
+    charger = work.change(charger, fields)
     work.commands.append(
         Send(
             charger.id,

@@ -133,14 +133,14 @@ def retarget(work: Work, charger: Charger, target: int, wanting: bool, reason: R
         charger.target_reason,
     ):
         return
-    work.chargers[charger.id] = changed(
-        charger,
-        target_a=target,
-        on_ms=on_ms,
-        off_ms=off_ms,
-        waiting_ms=waiting_ms,
-        idle_ms=idle_ms,
-        slept_ms=slept_ms,
-        target_reason=reason,
-        reason=reason,
-    )
+    fields = {
+        "target_a": target,
+        "on_ms": on_ms,
+        "off_ms": off_ms,
+        "waiting_ms": waiting_ms,
+        "idle_ms": idle_ms,
+        "slept_ms": slept_ms,
+        "target_reason": reason,
+        "reason": reason,
+    }
+    work.change(charger, fields)

@@ -8,13 +8,12 @@ offer is 0 or within [min_a, max_a].
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 Key = tuple[str, int]  # feeder and phase
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):  # a thousand are made for one decision, and a tuple is made the fastest
     """What one charger could use. `rank` sorts within a priority class: lower is admitted first.
 
     `want_a`: what its car is known to be able to use, at most `max_a`; beyond that it is served only from what is left.
@@ -140,56 +139,85 @@ def fair(wishes: Sequence[Wish], rooms: Mapping[Key, int], max_active: int = 0) 
     return offers
 
 
+_Kind = tuple[tuple[Key, ...], int, int]  # rooms, A that cost nothing more, A at most
+
+
 def _fill(
     wishes: list[Wish], most: Mapping[str, int], offers: Offers, room: dict[Key, int]
 ) -> None:
     """Raise the least offers together, level by level, none above `most`; what one level leaves goes by rank.
 
     Levels are taken many at a time: per room, `steps[a]` counts the wishes that would take one more ampere in going to
-    level `a`, so the highest level everybody fits under is found without touching a single wish.
+    level `a`, so the highest level everybody fits under is found without touching a single wish. Wishes out of the same
+    rooms, as high and to go as high, are counted as one.
     """
     rising = [w for w in wishes if offers[w.id] < most[w.id]]
     while rising:
-        top = max(most[w.id] for w in rising)
-        steps: dict[Key, list[int]] = {}
+        alike: dict[_Kind, list[str]] = {}
         for w in rising:
-            low = max(offers[w.id], w.held_a)
-            high = most[w.id]
-            if low < high:
-                for k in w.rooms:
-                    counts = steps.get(k)
-                    if counts is None:
-                        counts = steps[k] = [0] * (top + 2)
-                    counts[low + 1] += 1
-                    counts[high + 1] -= 1
-        level = top
-        for k, counts in steps.items():
-            left = room[k] // 1000
-            taking = 0
-            for a in range(top + 1):
-                taking += counts[a]
-                left -= taking
-                if left < 0 < taking:  # overdrawn without a taker is not this fill's doing
-                    level = min(level, a - 1)
-                    break
-        for w in rising:
-            amps = min(level, most[w.id])
-            if amps > offers[w.id]:
-                _take(w, amps, offers[w.id], room)
-                offers[w.id] = amps
+            kind = w.rooms, max(w.held_a, offers[w.id]), most[w.id]
+            if kind in alike:
+                alike[kind].append(w.id)
+            else:
+                alike[kind] = [w.id]
+        top = max(high for _, _, high in alike)
+        level = _level({kind: len(those) for kind, those in alike.items()}, top, room)
+        for (rooms, low, high), those in alike.items():
+            amps = min(level, high)
+            if amps > low:
+                for k in rooms:
+                    room[k] -= (amps - low) * 1000 * len(those)
+                offers.update(dict.fromkeys(those, amps))
+            else:  # but for what costs nothing
+                offers.update({name: max(offers[name], amps) for name in those})
         if level >= top:
             return
-        # Not all can go one further. A car on one phase stands in the way of fewer others than one on three.
-        going = []
-        for w in sorted(rising, key=lambda w: len(w.rooms)):
-            if offers[w.id] > level:
-                going.append(w)  # its minimum is above this level
-            elif offers[w.id] < most[w.id] and _fits(w, level + 1, offers[w.id], room):
-                _take(w, level + 1, offers[w.id], room)
+        rising = _one_more(rising, level, most, offers, room)
+
+
+def _one_more(
+    rising: list[Wish], level: int, most: Mapping[str, int], offers: Offers, room: dict[Key, int]
+) -> list[Wish]:
+    """Give those of whom not all can go above `level` one ampere more, by rank; who may still rise after that."""
+    going: list[Wish] = []
+    refused: set[tuple[tuple[Key, ...], int]] = set()  # nor will one alike fit: rooms only shrink
+    # A car on one phase stands in the way of fewer others than one on three.
+    for w in sorted(rising, key=lambda w: len(w.rooms)):
+        have = offers[w.id]
+        if have > level:  # its minimum is
+            going.append(w)
+        elif have < most[w.id] and (w.rooms, w.held_a) not in refused:
+            if _fits(w, level + 1, have, room):
+                _take(w, level + 1, have, room)
                 offers[w.id] = level + 1
                 going.append(w)
-        chosen = {w.id for w in going}
-        rising = [w for w in rising if w.id in chosen and offers[w.id] < most[w.id]]
+            else:
+                refused.add((w.rooms, w.held_a))
+    return [w for w in going if offers[w.id] < most[w.id]]
+
+
+def _level(alike: Mapping[_Kind, int], top: int, room: Mapping[Key, int]) -> int:
+    """The highest level, at most `top`, that all wishes fit under, of which there are so many of each kind."""
+    steps: dict[Key, list[int]] = {}
+    for (rooms, low, high), count in alike.items():
+        if low < high:
+            for k in rooms:
+                counts = steps.get(k)
+                if counts is None:
+                    counts = steps[k] = [0] * (top + 2)
+                counts[low + 1] += count
+                counts[high + 1] -= count
+    level = top
+    for k, counts in steps.items():
+        left = room[k] // 1000
+        taking = 0
+        for a in range(top + 1):
+            taking += counts[a]
+            left -= taking
+            if left < 0 < taking:  # overdrawn without a taker is not this fill's doing
+                level = min(level, a - 1)
+                break
+    return level
 
 
 def deadline(wishes: Sequence[Wish], rooms: Mapping[Key, int], max_active: int = 0) -> Offers:
@@ -217,7 +245,7 @@ def deadline(wishes: Sequence[Wish], rooms: Mapping[Key, int], max_active: int =
 
 def first(wishes: Sequence[Wish], rooms: Mapping[Key, int], max_active: int = 0) -> Offers:
     """Arrival order: each takes all it can use before the next is asked."""
-    return deadline([replace(w, spare_ma=0) for w in wishes], rooms, max_active)
+    return deadline([w._replace(spare_ma=0) for w in wishes], rooms, max_active)
 
 
 POLICIES = {"equal": equal, "first": first, "fair": fair, "deadline": deadline}

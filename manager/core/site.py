@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from manager.core.reasons import Reason
 
@@ -123,8 +123,7 @@ class Meter:
     )
 
 
-@dataclass(frozen=True)
-class Granted:
+class Granted(NamedTuple):
     """A lease that may still be, or may until lately have been, what a charger goes by.
 
     The car may lawfully be drawing `limit_a` because of it until `ends_ms`, its time to follow included.

@@ -18,11 +18,12 @@ GIVE_BACK_MS = 60_000  # drawing less than offered for so long gives the differe
 
 def not_wanting(work: Work, charger: Charger) -> Reason | None:
     """Why this charger is to be offered nothing whatever the room; None if it may be."""
-    if charger.faults or charger.state[0] == "E":
+    state = charger.state[0]
+    if charger.faults or state == "E":
         return Reason("fault", {"faults": ", ".join(charger.faults) or charger.state})
-    if charger.state[0] == "F":
+    if state == "F":
         return Reason("out_of_service")
-    if charger.state[0] == "A":
+    if state == "A":
         return Reason("no_car")
     if not charger.authorised:
         return Reason("not_authorised")
@@ -34,10 +35,11 @@ def not_wanting(work: Work, charger: Charger) -> Reason | None:
     if 0 <= charger.idle_ms <= work.now - ASLEEP_MS:
         work.chargers[charger.id] = changed(charger, asleep=True)
         return Reason("asleep", {"offer_a": charger.limit_a})
-    if limit_a(work, charger) < charger.min_a:
+    most = limit_a(work, charger)
+    if most < charger.min_a:
         if charger.wants.barred and charger.wants.rights_max_a == 0:
             return Reason(charger.wants.barred)
-        return limited(charger, limit_a(work, charger))
+        return limited(charger, most)
     return None
 
 
@@ -69,15 +71,15 @@ def wish_of(work: Work, charger: Charger, somebody_waits: bool, most_a: int | No
     if charger.low_ms >= 0 and work.now - charger.low_ms >= GIVE_BACK_MS:
         want = min(most, max(charger.min_a, ceil(charger.low_peak_ma / 1000) + 1))
     return Wish(
-        id=charger.id,
-        rooms=work.keys(charger),
-        min_a=charger.min_a,
-        max_a=most,
-        priority=charger.priority,
-        rank=rank(work, charger, somebody_waits),
-        want_a=want,
-        held_a=charger.failsafe_a,
-        spare_ma=0 if work.site.settings.policy != "deadline" else spare_ma(work, charger),
+        charger.id,
+        work.keys(charger),
+        charger.min_a,
+        most,
+        charger.priority,
+        rank(work, charger, somebody_waits),
+        want,
+        charger.failsafe_a,
+        0 if work.site.settings.policy != "deadline" else spare_ma(work, charger),
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from manager.core.commands import Command
 from manager.core.sharing import Key
-from manager.core.site import Charger, House, Meter, Site
+from manager.core.site import Charger, House, Meter, Site, changed
 
 FAR_MS = 1_000_000  # shares as old as this are worked out at the next chance
 LARGE = 64  # chargers; a site of more is shared and raised at ticks, and cut at once as any
@@ -31,6 +33,18 @@ class Work:
         self.chargers: dict[str, Charger] = dict(self.site.chargers)
         self.meters: dict[str, Meter] = dict(self.site.meters)
         self.houses: dict[str, House] = dict(self.site.houses)
+
+    def change(self, charger: Charger, fields: Mapping[str, object]) -> Charger:
+        """The charger with these fields changed, also in `chargers`.
+
+        What this decision has changed before is nobody else's yet and is written to, not copied: copying is a third
+        of a decision for a thousand chargers.
+        """
+        if charger is self.site.chargers.get(charger.id):
+            charger = self.chargers[charger.id] = changed(charger, **fields)
+        else:
+            charger.__dict__.update(fields)
+        return charger
 
     @property
     def large(self) -> bool:

@@ -12,16 +12,16 @@ TTL = 15_000
 def charging(limit_a: int, at: int = 0) -> Charger:
     """A charger that was heard at `at` and confirmed a lease of so many A at once."""
     charger = leases.heard(Charger("c", 1, "m", "main"), 1, 10, at)
-    charger, keep = leases.with_lease(charger, limit_a, at, TTL)
+    lease, keep = leases.with_lease(charger, limit_a, at, TTL)
     assert keep  # the disk has not heard of it
-    charger = leases.heard(charger, 1, 11, at)
+    charger = leases.heard(changed(charger, **lease), 1, 11, at)
     return leases.confirmed(charger, 1, 1, contactor=True, now_ms=at)
 
 
 def cut(charger: Charger, limit_a: int, at: int) -> Charger:
-    charger, keep = leases.with_lease(charger, limit_a, at, TTL)
+    lease, keep = leases.with_lease(charger, limit_a, at, TTL)
     assert not keep  # what the disk knows of covers it
-    return leases.heard(charger, 1, 12, at)
+    return leases.heard(changed(charger, **lease), 1, 12, at)
 
 
 def test_a_lease_counts_from_when_it_is_sent_until_a_car_has_followed_its_end() -> None:
@@ -34,7 +34,7 @@ def test_a_lease_counts_from_when_it_is_sent_until_a_car_has_followed_its_end() 
 def test_it_counts_from_the_message_it_answers_not_from_when_it_was_sent() -> None:
     charger = charging(26)
     late, _ = leases.with_lease(charger, 26, 9_000, TTL)  # nothing was heard for 9 s
-    assert worst_a(late, TTL + FOLLOW_MS) == 0
+    assert worst_a(changed(charger, **late), TTL + FOLLOW_MS) == 0
 
 
 def test_a_lower_one_counts_only_when_confirmed_and_followed() -> None:
