@@ -517,9 +517,15 @@ class Manager:
             who = "" if place == "hello" else place
             self._refuse(who, "code", "Invalid Message: message code", rows, protocol.BAD_CODE)
             return []
-        if self._admitted(device, arrival, message, rows):
-            return self._take(device, message, rows, topic)
-        return []
+        if not self._admitted(device, arrival, message, rows):
+            return []
+        after = self._take(device, message, rows, topic)
+        if len(self.site.chargers) <= _SMALL and self._who() != self._kept[1]:
+            # With its word acknowledged it may never announce itself again, and what it says by its
+            # own rule next is to be counted whoever leads then.
+            self._kept = (self.clock.now_ms(), self._who())
+            rows.extend(self._site_rows())
+        return after
 
     def _reported(
         self, device: str, arrival: Arrival, rows: list[Row]
@@ -878,11 +884,14 @@ class Manager:
     def _keep_site_now_and_then(self) -> None:
         """Who is registered in which order, soon after it changed; the house's habits, sometimes."""
         now_ms = self.clock.now_ms()
-        registered = (*self.site.meters, *self.site.chargers)
-        changed = registered != self._kept[1] and now_ms - self._kept[0] >= _KEEP_SITE_MS
+        changed = self._who() != self._kept[1] and now_ms - self._kept[0] >= _KEEP_SITE_MS
         if changed or now_ms - self._kept[0] >= _KEEP_HABITS_MS:
-            self._kept = (now_ms, registered)
+            self._kept = (now_ms, self._who())
             self._keep_site()
+
+    def _who(self) -> tuple[str, ...]:
+        """Who is registered, in which order."""
+        return (*self.site.meters, *self.site.chargers)
 
     def _link_changed(self, connected: bool) -> None:
         words = "connected to the broker" if connected else "the broker is gone"

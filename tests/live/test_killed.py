@@ -6,6 +6,7 @@ the broker keeps it until the manager acknowledges, and the manager does so afte
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -101,6 +102,8 @@ class Nursery:
 
     def close(self) -> None:
         self._popen.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)  # it has the other end of the pipe, too
         self._popen.communicate()
         self._log.close()
 
@@ -183,9 +186,13 @@ class Talker:
         self.said.append(Said(1, self.sender.seq, self.wh, sent))
         if not self.meter and (self._status or self.wh % 20 == 0):
             self._status = False
-            lease, limit = self.leases[-1] if self.leases else (0, 0)
-            self.say(protocol.CHARGER_STATUS, state="C2", offer_a=limit, lease=lease, lease_ms=9000,
-                     contactor=1, mode="managed", faults=[], rejected=0, uptime_s=1)  # fmt: skip
+            self.status("C2")
+
+    def status(self, state: str, mode: str = "managed") -> paho.MQTTMessageInfo:
+        """How the charger is, going by the newest lease."""
+        lease, limit = self.leases[-1] if self.leases else (0, 0)
+        return self.say(protocol.CHARGER_STATUS, state=state, offer_a=limit, lease=lease, lease_ms=9000,
+                        contactor=int(state[0] == "C"), mode=mode, faults=[], rejected=0, uptime_s=1)  # fmt: skip
 
     def close(self) -> None:
         self.client.loop_stop()
@@ -285,6 +292,41 @@ def check(store: Path, load: Load) -> None:
         assert given, "leases came while managers died"
     fault = read(store, "PRAGMA integrity_check")
     assert fault == [("ok",)]
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["as the broker has it", "once it is taken"])
+def test_what_a_charger_takes_by_its_own_rule_is_known_after_a_kill(
+    tmp_path: Path, mqtt: Broker, taken: bool
+) -> None:
+    """It says so once and is never heard again."""
+    nursery = Nursery(tmp_path, mqtt.port)
+    meter, silent, other = (Talker(mqtt.port, n) for n in ("Counter-1", "Charger-1", "Charger-2"))
+    try:
+        nursery.start()
+        for talker in (meter, silent, other):
+            until(f"{talker.name} is registered", talker.registered)
+        silent.status("A1")
+        other.status("A1")
+        silent.status("C2", "manual").wait_for_publish(10)
+        if taken:
+            told = "SELECT 1 FROM event WHERE kind = 'own_rule'"
+            until("the manager has taken it", lambda: read(nursery.store, told))
+        nursery.end(signal.SIGKILL)
+        nursery.start()
+
+        def offered() -> bool:
+            meter.say(protocol.COUNTER_LOAD, current_ma=[0], voltage_dv=[2300], power_w=[0],
+                      energy_wh=[1000], age_ms=0)  # fmt: skip
+            other.status("C2")
+            time.sleep(0.5)
+            return sum(a > 0 for _, a in other.leases) > 2
+
+        until("leases come", offered, 60)
+    finally:
+        for talker in (meter, silent, other):
+            talker.close()
+        nursery.close()
+    assert {a for _, a in other.leases if a} == {60 - 32}
 
 
 def test_twenty_times(tmp_path: Path, mqtt: Broker) -> None:
