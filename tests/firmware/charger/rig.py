@@ -23,6 +23,7 @@ class Rig:
         self.i.pp_ohm = 220
         self.car = "A"
         self.diode = True
+        self.meter = True  # it answers
         self.line = True  # False: no window can be read
         self.weld = False
         self.stuck_open = False
@@ -67,6 +68,8 @@ class Rig:
         i.rcm = self.residual or (self.monitor and self.out.rcm_test)
         if self.i.mains is not None:
             i.mains = self.weld or (self.out.contactor and not self.stuck_open)
+        if self.meter:
+            i.asked_ms = self.now - 200
         before = self.out.contactor
         out = self.evse.step(i, self.now)
         if out.contactor != before:

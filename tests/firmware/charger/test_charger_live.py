@@ -45,6 +45,36 @@ def test_a_charger_registers_follows_its_leases_and_measures_its_car(
         until(lambda: manager.status["state"] == "C1")
 
 
+def test_three_meters_on_one_bus(tmp_path: Path, micropython: str, mosquitto: str) -> None:
+    with charger(tmp_path, 4, mode="manual", manual_a=16, phases=3, wiring="2,3,1") as (
+        bench,
+        manager,
+    ):
+        announced = manager.of(protocol.NEW_CHARGER)[0]
+        assert (announced["phases"], announced["wiring"]) == (3, [2, 3, 1])
+        until(lambda: manager.status["state"] == "A1", 20)
+        bench.charge()
+        bench.put(car_ma=[16_000, 15_000, 7_000])
+
+        def load() -> dict[str, Any]:
+            got = manager.of(protocol.CHARGER_LOAD)
+            return got[-1] if got else {"current_ma": []}
+
+        until(lambda: load()["current_ma"] == [16_000, 15_000, 7_000], 20, bench.log)
+        assert load()["voltage_dv"] == [2300] * 3
+        until(lambda: load()["energy_wh"][2] >= 1, 30, bench.log)
+        bench.put(ev="A", car_ma=[0, 0, 0])
+        ended = until(lambda: manager.of(protocol.SESSION_END), 30, bench.log)[0]
+        until(lambda: load()["current_ma"] == [0] * 3, 20)
+        # Its energy is all three meters' together.
+        assert ended["energy_wh"] == sum(load()["energy_wh"]) >= 3
+        # Without voltage they are silent: nothing old is told for new.
+        bench.put(mains_dv=0)
+        until(lambda: "own_meter" in manager.status["faults"], 30, bench.log)
+        bench.put(mains_dv=2300)
+        until(lambda: "own_meter" not in manager.status["faults"], 30, bench.log)
+
+
 def test_what_is_not_the_managers_changes_nothing(
     tmp_path: Path, micropython: str, mosquitto: str
 ) -> None:
@@ -143,7 +173,7 @@ def test_no_manager_needed_on_a_fixed_current_and_a_stop_is_obeyed(
         assert bench.line["offer_a"] == 10
         manager.say({"code": protocol.COMMAND, "command": "stop"})
         bench.wait(lambda got: got["offer_a"] == 0, 5)
-        until(lambda: manager.of(protocol.SESSION_END), 10)
+        until(lambda: manager.of(protocol.SESSION_END), 20)
         assert manager.of(protocol.SESSION_END)[0]["why"] == "manager"
 
 

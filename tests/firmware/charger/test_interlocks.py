@@ -361,6 +361,20 @@ def test_welded_contactor_seen_by_the_meter_alone():
     assert rig.out.faults == ["welded_contactor"]
 
 
+def test_a_meter_that_falls_silent_as_the_contactor_opens_is_no_welded_contactor():
+    rig = Rig().charge()
+    rig.i.currents_ma = [16_000]
+    rig.run(10_000)
+    rig.meter = False  # what it said last stays until it is given up
+    rig.car = "B"
+    rig.until_open()
+    rig.run(60_000)
+    assert rig.out.faults == []
+    rig.meter = True  # and a current it shows then is one
+    rig.run(1100)
+    assert rig.out.faults == ["welded_contactor"]
+
+
 def test_contactor_missing():
     rig = Rig()
     rig.stuck_open = True

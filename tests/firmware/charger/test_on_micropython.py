@@ -15,6 +15,7 @@ PURE = (
     "test_recorded_night.py",
     "test_recorded_charging.py",
     "test_sessions.py",
+    "test_attendant.py",
     "test_access.py",
     "test_pn532.py",
     "on_micropython_ntag424.py",

@@ -174,6 +174,32 @@ def test_a_fault_is_cleared_once_for_each_word(board: Any) -> None:
     assert seen == ["*", "", "", "*", "over_current", ""]
 
 
+def test_a_card_lets_one_car_charge_and_not_the_next(board: Any) -> None:
+    from firmware.charger.exchange import Orders
+
+    safety = lane(board)
+    orders = Orders()
+    seen = []
+
+    def plugs(i: Any, now: int) -> Any:
+        seen.append(i.allowed)
+        return safety.evse.out
+
+    safety.evse.step = plugs
+    for plug, expected in ((1, [True, True, False, False]), (-1, [True] * 4)):
+        safety._report.plugs, seen[:] = 0, []
+        orders.plug = plug
+        safety._exchange.order(orders)
+        for plugged in (True, False, True, True):
+            safety.evse.plugged = plugged
+            safety.step()
+            if plugged and len(seen) == 3:
+                safety.step()
+                seen.pop(2)  # the step in which it comes: nothing closes in that
+        assert seen == expected
+        safety.evse.plugged = safety._report.plugged = False
+
+
 @pytest.mark.parametrize("settled", [False, True])
 def test_new_firmware_that_does_not_reach_the_manager_starts_anew(
     board: Any, monkeypatch: pytest.MonkeyPatch, settled: bool

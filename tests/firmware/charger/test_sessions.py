@@ -106,7 +106,9 @@ def test_a_session():
         assert s.running["n"] == 1
         s.save(1500, 60)
         assert s.measured(1600) == 600
-        s.end(2000, 30, "unplugged")
+        s.over(30, "unplugged")
+        assert s.running["why"] == "unplugged"
+        s.end(2000)
         assert s.waiting == [1]
         got = s.read(1)
         assert (got["wh"], got["s"], got["why"], got["card"]) == (
@@ -147,7 +149,8 @@ def test_none_is_lost_or_doubled_over_a_thousand_cuts():
                     elif what == 1:
                         number = s.running["n"]
                         truth[number] = meter - s.running["from_wh"]
-                        s.end(meter, 1, "unplugged")
+                        s.over(1, "unplugged")
+                        s.end(meter)
                     elif what == 2 and s.waiting:
                         number = s.waiting[0]
                         got = s.read(number)
@@ -162,6 +165,8 @@ def test_none_is_lost_or_doubled_over_a_thousand_cuts():
                 cuts += 1
             flash.at = -1
             s = Sessions()
+            if s.running is None and s.at_wh >= 0:
+                assert s.at_wh == meter, "not where the last one ended"
         while s.waiting:
             got = s.read(s.waiting[0])
             assert manager.setdefault(s.waiting[0], got["wh"]) == got["wh"]
