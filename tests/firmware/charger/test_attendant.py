@@ -1,6 +1,5 @@
 """Sessions by what the safety lane reports: each Wh the meter counts is in one, however late the network lane is."""
 
-from firmware.charger import card_list
 from firmware.charger.attendant import Attendant
 from firmware.charger.exchange import Report
 from shared import protocol
@@ -31,14 +30,7 @@ class Charger:
         self.why = ""
         self.r = Report()
         on(self.flash)
-        card_list.open = self.flash.open
         self.start()
-
-    @staticmethod
-    def off():
-        off()
-        if hasattr(card_list, "open"):
-            del card_list.open
 
     def start(self):
         """The power comes (back)."""
@@ -81,7 +73,9 @@ class Charger:
         sessions = self.attendant.sessions
         found = dict(self.told)
         for number in sessions.waiting:
-            wh = sessions.read(number)["wh"]
+            kept = sessions.read(number)
+            assert kept is not None
+            wh = kept["wh"]
             assert found.setdefault(number, wh) == wh
         return found
 
@@ -96,7 +90,7 @@ def on_a_charger(test):
         try:
             test(c)
         finally:
-            c.off()
+            off()
 
     return runs
 

@@ -2,10 +2,12 @@
 
 import os
 
-from firmware.charger import latches, sessions
+from firmware.charger import card_list, latches, sessions
 from firmware.charger.sessions import PZEM_ROLLOVER_WH, Sessions, grown
 from firmware.common import config
 from tests.shared.test_protocol import Dice
+
+MODULES = (sessions, config, latches, card_list)
 
 
 class Cut(BaseException):
@@ -75,13 +77,13 @@ class File:
 
 def on(flash):
     """Let the modules use this flash."""
-    for module in (sessions, config, latches):
+    for module in MODULES:
         module.open = flash.open
     sessions.os = config.os = flash
 
 
 def off():
-    for module in (sessions, config, latches):
+    for module in MODULES:
         if hasattr(module, "open"):
             del module.open
     sessions.os = config.os = os
