@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEEPALIVE_S = 10
-TURN_S = 0.02  # of looking at what came, before ticks, acknowledgements and the page have their turn
+TURN_S = (
+    0.02  # of looking at what came, before ticks, acknowledgements and the page have their turn
+)
 UNDER_WAY = 2000  # leases to all chargers of a large site, twice; more are thrown away
 _RETRY_S = (
     0.05,

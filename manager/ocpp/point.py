@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import uuid
 from abc import ABC, abstractmethod
 from collections import Counter, deque
@@ -20,7 +21,7 @@ from typing import Any
 from manager.core.site import Charger
 from manager.ocpp import kept, profiles, quirks
 from manager.ocpp.errands import Errands
-from manager.ocpp.frames import CALL_S, CallFailed, Payload, Talk
+from manager.ocpp.frames import CALL_S, CallFailed, Payload, Refused, Talk
 from manager.ocpp.measures import WANTED, sampled
 from manager.ocpp.profiles import Place, Profile
 from manager.ocpp.signing import Signer
@@ -48,7 +49,9 @@ VARIABLES: tuple[Variable, ...] = (
     ("TransactionMessageRetryInterval", "OCPPCommCtrlr", "MessageAttemptInterval", "5", False),
     ("MeterValueSampleInterval", "SampledDataCtrlr", "TxUpdatedInterval", "60", True),
     ("MeterValuesSampledData", "SampledDataCtrlr", "TxUpdatedMeasurands", ",".join(WANTED), True),
-    ("MeterValuesSignReadings", "SampledDataCtrlr", "SignReadings", "false", True),
+    ("SampledDataSignReadings", "SampledDataCtrlr", "SignReadings", "false", True),
+    ("SampledDataSignUpdatedReadings", "SampledDataCtrlr", "SignUpdatedReadings", "true", True),
+    ("PublicKeyWithSignedMeterValue", "OCPPCommCtrlr", "PublicKeyWithSignedMeterValue", "EveryMeterValue", True),
     ("AuthorizeRemoteTxRequests", "AuthCtrlr", "AuthorizeRemoteStart", "false", True),
     ("LocalPreAuthorize", "AuthCtrlr", "LocalPreAuthorize", "false", True),
     ("LocalAuthorizeOffline", "AuthCtrlr", "LocalAuthorizeOffline", "true", True),
@@ -70,6 +73,7 @@ VARIABLES: tuple[Variable, ...] = (
      "Core,FirmwareManagement,LocalAuthListManagement,Reservation,SmartCharging,RemoteTrigger", False),
     ("ClockAlignedDataInterval", "AlignedDataCtrlr", "Interval", "0", False),
 )  # fmt: skip
+_KEY_SENT = ("EveryMeterValue", "Never")
 _WHOLE = {"HeartbeatInterval", "MeterValueSampleInterval", "ConnectionTimeOut"}
 
 
@@ -155,6 +159,7 @@ class Point(ABC):
         self.tasks: set[asyncio.Task[None]] = set()
         self.ids: dict[str, str] = {}  # session -> the central system's number (1.6)
         self._held: list[Row] | None = None  # rows that are to be written as one
+        self._kept = 0  # rows so far
         self._wake = asyncio.Event()
         self._boot_now = asyncio.Event()
         self._load()
@@ -191,6 +196,7 @@ class Point(ABC):
 
     def keep(self, *rows: Row) -> None:
         """Write what must outlive a restart."""
+        self._kept += len(rows)
         if self._held is None:
             self.manager.store.write(list(rows))
         else:
@@ -484,19 +490,34 @@ class Point(ABC):
     @property
     def signs(self) -> bool:
         """Whether readings are wanted signed."""
-        return self.variables["MeterValuesSignReadings"] == "true"
+        return self.variables["SampledDataSignReadings"] == "true"
+
+    def signed(self, outlet: Outlet, energy_wh: int, at_ms: int, context: str) -> Payload:
+        """A signed reading of this connector's charger, as a sampled value."""
+        key = self.variables["PublicKeyWithSignedMeterValue"] == "EveryMeterValue"
+        new = self.version != "1.6"
+        return self.signer.signed(outlet.charger, energy_wh, at_ms, context, new=new, key=key)
+
+    def signed_ends(
+        self, outlet: Outlet, running: Running, end_wh: int, ended_ms: int
+    ) -> list[Payload]:
+        """What a session began and ended with, signed; none where that is not asked for."""
+        if not self.signs:
+            return []
+        return [
+            self.signed(outlet, running.begin_wh, running.began_ms, "Transaction.Begin"),
+            self.signed(outlet, end_wh, ended_ms, "Transaction.End"),
+        ]
 
     def values(self, outlet: Outlet, message: Mapping[str, Any]) -> list[Payload]:
         """Our reading as sampled values, signed where that was asked for."""
         new = self.version != "1.6"
         wanted = tuple(self.variables["MeterValuesSampledData"].split(","))
         found = sampled(message, wanted, new=new)
-        if self.signs:
+        if self.signs and self.variables["SampledDataSignUpdatedReadings"] == "true":
             energy = sum(message["energy_wh"])
             when = self.utc_ms()
-            found.append(
-                self.signer.signed(outlet.charger, energy, when, "Sample.Periodic", new=new)
-            )
+            found.append(self.signed(outlet, energy, when, "Sample.Periodic"))
         return found or sampled(message, ("Energy.Active.Import.Register",), new=new)
 
     # What the central system may ask.
@@ -665,6 +686,8 @@ class Point(ABC):
                 value = value.lower()
                 if value not in ("true", "false"):
                     return "Rejected"
+            if name == "PublicKeyWithSignedMeterValue" and value not in _KEY_SENT:
+                return "Rejected"
             if name == "MeterValuesSampledData" and not set(value.split(",")) <= set(WANTED):
                 return "Rejected"
             self.variables[key] = value
@@ -776,11 +799,18 @@ class Point(ABC):
             "chargers": list(self.outlets),
         }
 
-    # In the version's own words.
-
-    @abstractmethod
     async def answer(self, action: str, payload: Payload) -> Payload:
-        """Answer a call of the central system's."""
+        """Answer a call of the central system's. What it has set is on disk by then."""
+        handler = getattr(self, f"_on_{_snake(action)}", None)
+        if handler is None:
+            raise Refused("NotImplemented", f"{action} is not for a charge point")
+        before = self._kept
+        answer: Payload = await handler(payload)
+        if self._kept != before:
+            await kept.committed(self.manager.store, ())
+        return answer
+
+    # In the version's own words.
 
     @abstractmethod
     def hello(self) -> Payload:
@@ -823,6 +853,10 @@ class Point(ABC):
     @abstractmethod
     def say_errand(self, kind: str, word: str, request: int) -> None:
         """Queue how an errand (firmware, log) goes, in 2.0.1's words; nothing where 1.6 has none."""
+
+
+def _snake(words: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", words).lower()
 
 
 def _profile(kept_: Payload) -> Profile:

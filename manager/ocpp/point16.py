@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from urllib.parse import urlsplit
 
 from manager.ocpp import kept, profiles
 from manager.ocpp.errands import Firmware, patience
-from manager.ocpp.frames import Payload, Refused
+from manager.ocpp.frames import Payload
 from manager.ocpp.point import VARIABLES, Outlet, Point, Running
 from manager.ocpp.quirks import time_text, utc_ms
 
@@ -80,11 +79,11 @@ class Point16(Point):
             "timestamp": time_text(ended_ms),
             "reason": reason,
         }
-        if self.signs:
-            context = "Transaction.End"
-            signed = self.signer.signed(outlet.charger, end_wh, ended_ms, context, new=False)
-            value = {"timestamp": time_text(ended_ms), "sampledValue": [signed]}
-            call["transactionData"] = [value]
+        signed = self.signed_ends(outlet, running, end_wh, ended_ms)
+        if signed:
+            times = time_text(running.began_ms), time_text(ended_ms)
+            rows = zip(times, signed, strict=True)
+            call["transactionData"] = [{"timestamp": t, "sampledValue": [v]} for t, v in rows]
         self.put("StopTransaction", {"key": self.key(outlet), "call": call})
 
     def filled(self, action: str, payload: Payload) -> Payload | None:
@@ -130,13 +129,6 @@ class Point16(Point):
             self.put(action, {"key": "", "call": {"status": word}})
 
     # What the central system asks.
-
-    async def answer(self, action: str, payload: Payload) -> Payload:
-        handler = getattr(self, f"_on_{_snake(action)}", None)
-        if handler is None:
-            raise Refused("NotImplemented", f"{action} is not for a charge point")
-        answer: Payload = await handler(payload)
-        return answer
 
     def _at(self, number: object) -> list[Outlet]:
         if number in (0, None):
@@ -184,6 +176,8 @@ class Point16(Point):
         asked = p.get("key")
         rows, unknown = [], []
         known = {"NumberOfConnectors": (str(len(self.outlets)), False)}
+        told = self.signer.told_key()
+        known |= {f"MeterPublicKey[{o.number}]": (told, False) for o in self.outlets.values()}
         known |= {row[0]: (self.variables[row[0]], row[4]) for row in VARIABLES}
         for key in asked or known:
             if key in known:
@@ -330,7 +324,3 @@ def _error(faults: str) -> str:
         if part in words:
             return code
     return "OtherError"
-
-
-def _snake(words: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", words).lower()

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from manager.ocpp import profiles
 from manager.ocpp.errands import IDLE, Firmware, patience
-from manager.ocpp.frames import Payload, Refused
+from manager.ocpp.frames import Payload
 from manager.ocpp.point import VARIABLES, Outlet, Point, Running, Variable
 from manager.ocpp.quirks import time_text, utc_ms
 
@@ -125,9 +125,7 @@ class Point201(Point):
         if outlet.remote_stop:
             trigger, reason = "RemoteStop", "Remote"
         values = [_energy(end_wh, "Transaction.End")]
-        if self.signs:
-            context = "Transaction.End"
-            values.append(self.signer.signed(outlet.charger, end_wh, ended_ms, context, new=True))
+        values += self.signed_ends(outlet, running, end_wh, ended_ms)
         self._event(
             outlet,
             running,
@@ -167,13 +165,6 @@ class Point201(Point):
         self.put(_ERRANDS[kind], {"status": word, "requestId": request})
 
     # What the central system asks.
-
-    async def answer(self, action: str, payload: Payload) -> Payload:
-        handler = getattr(self, f"_on_{_snake(action)}", None)
-        if handler is None:
-            raise Refused("NotImplemented", f"{action} is not for this charging station")
-        answer: Payload = await handler(payload)
-        return answer
 
     def _at(self, evse: object) -> list[Outlet]:
         if evse in (0, None):
@@ -544,7 +535,3 @@ def _energy(wh: int, context: str) -> Payload:
         "location": "Outlet",
         "unitOfMeasure": {"unit": "Wh"},
     }
-
-
-def _snake(words: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", words).lower()

@@ -1,5 +1,6 @@
 """Signed meter values: OCMF over ECDSA P-256, with the manager's own key.
 
+Both versions as the Open Charge Alliance's paper on them has it: 1.6 in the form of 2.0.1 as text.
 It says that this manager had this reading and that nobody has changed it since. It is no calibrated
 meter's signature: a PZEM-004T has none to give.
 """
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from manager.ocpp.quirks import time_text
 
 Payload = dict[str, Any]
+_MARKS = {"Transaction.Begin": "B", "Sample.Periodic": "C", "Transaction.End": "E"}
 
 
 class Signer:
@@ -44,8 +46,12 @@ class Signer:
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
 
-    def ocmf(self, meter: str, energy_wh: int, at_ms: int) -> str:
-        """One reading: OCMF|what is signed|the signature."""
+    def told_key(self) -> str:
+        """The public key as the Open Charge Alliance's paper on signed meter values has it told."""
+        return base64.b64encode(f"oca:base16:asn1:{self.public().hex()}".encode()).decode()
+
+    def ocmf(self, meter: str, energy_wh: int, at_ms: int, mark: str) -> str:
+        """One reading: OCMF|what is signed|the signature. `mark`: B begin, C in between, E end."""
         # Pages rise for ever, over a restart too: nobody signs more than one a second for long.
         self._page = max(self._page + 1, at_ms // 1000)
         what = json.dumps(
@@ -57,6 +63,7 @@ class Signer:
                 "RD": [
                     {
                         "TM": f"{time_text(at_ms).replace('Z', '+0000').replace('.', ',')} S",
+                        "TX": mark,
                         "RV": round(energy_wh / 1000, 3),
                         "RU": "kWh",
                         "ST": "G",
@@ -66,25 +73,23 @@ class Signer:
             separators=(",", ":"),
         )
         signature = self._key.sign(what.encode(), ec.ECDSA(hashes.SHA256()))
-        return f"OCMF|{what}|" + json.dumps({"SD": signature.hex()}, separators=(",", ":"))
+        said = {"SA": "ECDSA-secp256r1-SHA256", "SD": signature.hex()}
+        return f"OCMF|{what}|" + json.dumps(said, separators=(",", ":"))
 
     def signed(
-        self, meter: str, energy_wh: int, at_ms: int, context: str, *, new: bool
+        self, meter: str, energy_wh: int, at_ms: int, context: str, *, new: bool, key: bool
     ) -> Payload:
-        """The reading as a sampled value of either version."""
-        text = self.ocmf(meter, energy_wh, at_ms)
+        """The reading as a sampled value of either version; `key`: with the public key."""
+        text = self.ocmf(meter, energy_wh, at_ms, _MARKS[context])
+        signed = {
+            "signedMeterData": base64.b64encode(text.encode()).decode(),
+            "signingMethod": "",  # OCMF says it itself
+            "encodingMethod": "OCMF",
+            "publicKey": self.told_key() if key else "",
+        }
         one: Payload = {"measurand": "Energy.Active.Import.Register", "context": context}
         if not new:
-            return {**one, "format": "SignedData", "unit": "Wh", "value": text}
-        data = base64.b64encode(text.encode()).decode()
-        return {
-            **one,
-            "value": energy_wh,
-            "unitOfMeasure": {"unit": "Wh"},
-            "signedMeterValue": {
-                "signedMeterData": data,
-                "signingMethod": "ECDSA-secp256r1-SHA256",
-                "encodingMethod": "OCMF",
-                "publicKey": base64.b64encode(self.public()).decode(),
-            },
-        }
+            value = json.dumps(signed, separators=(",", ":"))
+            return {**one, "format": "SignedData", "unit": "Wh", "value": value}
+        unit = {"unit": "Wh"}
+        return {**one, "value": energy_wh, "unitOfMeasure": unit, "signedMeterValue": signed}

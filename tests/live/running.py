@@ -65,7 +65,7 @@ class Running:
         assert self.manager.status() is None, self.manager.words()
         try:
             return bool(self.state()["broker"]["connected"])
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
 
     def state(self) -> Any:

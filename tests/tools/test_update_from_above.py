@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from tests.firmware.charger.bench import SETTINGS
 from tests.firmware.energy_meter.rig import KEY
 from tests.live.running import Device, Running
 from tests.manager.ocpp.building import until
+from tests.manager.ocpp.files import Files, served
 from tests.manager.ocpp.rpc import Peer
 from tests.tools.pretend import Pretend, counts, deploy
 from tests.tools.test_charger_update import newer
@@ -45,40 +44,10 @@ password = "of the network"
 """
 
 
-class Files(ThreadingHTTPServer):
-    """What may be fetched by its path, and what was left."""
-
-    def __init__(self) -> None:
-        self.here: dict[str, bytes] = {}
-        self.left: dict[str, bytes] = {}
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Files
-
-    def do_GET(self) -> None:
-        data = self.server.here.get(self.path)
-        self.send_response(404 if data is None else 200)
-        self.end_headers()
-        self.wfile.write(data or b"")
-
-    def do_PUT(self) -> None:
-        self.server.left[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(201)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
-
-
 @pytest.fixture
 def files() -> Iterator[Files]:
-    with Files() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with served() as server:
         yield server
-        server.shutdown()
 
 
 def statuses(peer: Peer, method: str) -> list[str]:
