@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from manager.ocpp.point import Outlet
 from tests.manager.ocpp.above import Above, both
@@ -488,6 +493,100 @@ def test_a_reset_that_waits_for_the_session(networks: dict[str, Above]) -> None:
         assert not [o for o in above.board.orders[-1:] if o.get("command") == "reset"]
         await above.end_session()
         await until("it is done", lambda: above.board.orders[-1].get("command") == "reset")
+
+    above.run(test())
+
+
+def verified(above: Above, value: Payload) -> Payload:
+    """What a signed value says of its reading, its signature verified with the public key that came with it."""
+    signed = json.loads(value["value"]) if above.old else value["signedMeterValue"]
+    assert (signed["encodingMethod"], signed["signingMethod"]) == ("OCMF", "")
+    marker, encoding, form, printed = base64.b64decode(signed["publicKey"]).decode().split(":")
+    assert (marker, encoding, form) == ("oca", "base16", "asn1")
+    key = serialization.load_der_public_key(bytes.fromhex(printed))
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    head, what, proof = base64.b64decode(signed["signedMeterData"]).decode().split("|")
+    assert head == "OCMF"
+    signature = json.loads(proof)
+    assert signature["SA"] == "ECDSA-secp256r1-SHA256"
+    key.verify(bytes.fromhex(signature["SD"]), what.encode(), ec.ECDSA(hashes.SHA256()))
+    changed = what.replace('"RV":', '"RV":1')
+    with pytest.raises(InvalidSignature):
+        key.verify(bytes.fromhex(signature["SD"]), changed.encode(), ec.ECDSA(hashes.SHA256()))
+    found: Payload = json.loads(what)
+    (reading,) = found["RD"]
+    assert (found["GS"], reading["RU"]) == ("Charger-1", "kWh")
+    return {**reading, "page": found["PG"], "context": value["context"]}
+
+
+def test_signed_readings_verify(above: Above) -> None:
+    """In the form of the Open Charge Alliance's paper: in readings under way, and both ends at the last."""
+    old = above.old
+
+    async def change(key: str, component: str, name: str, value: str) -> str:
+        if old:
+            return str((await above.ask("ChangeConfiguration", key=key, value=value))["status"])
+        answer = await above.ask("SetVariables", **put(component, name, value))
+        return str(answer["setVariableResult"][0]["attributeStatus"])
+
+    sign = "SampledDataSignReadings", "SampledDataCtrlr", "SignReadings"
+    updated = "SampledDataSignUpdatedReadings", "SampledDataCtrlr", "SignUpdatedReadings"
+    sent = ("PublicKeyWithSignedMeterValue", "OCPPCommCtrlr", "PublicKeyWithSignedMeterValue")
+
+    def signed(since: int) -> list[Payload]:
+        calls = above.said("MeterValues", since) + above.said("StopTransaction", since)
+        calls += above.said("TransactionEvent", since)
+        values = [
+            v
+            for c in calls
+            for m in [*c.get("meterValue", ()), *c.get("transactionData", ())]
+            for v in m["sampledValue"]
+        ]
+        return [v for v in values if v.get("format") == "SignedData" or "signedMeterValue" in v]
+
+    async def session(wanted: int) -> list[Payload]:
+        await above.end_session()
+        since, begun = above.mark(), above.wh
+        above.point.outlets["Charger-1"].sampled_s = 0.0  # the next reading is due
+        await above.begin()
+        await above.end_session()
+        values = signed(since)
+        assert len(values) == wanted
+        kwh = {"Transaction.Begin": begun, "Sample.Periodic": begun, "Transaction.End": above.wh}
+        assert all(v["measurand"] == "Energy.Active.Import.Register" for v in values)
+        if wanted:
+            publics = [verified(above, v) for v in values]
+            assert [p["RV"] for p in publics] == [kwh[p["context"]] / 1000 for p in publics]
+            assert {"Transaction.Begin": "B", "Transaction.End": "E"}.items() <= {
+                p["context"]: p["TX"] for p in publics
+            }.items()
+            assert len({p["page"] for p in publics}) == wanted
+        return values
+
+    async def test() -> None:
+        assert await session(0) == []
+        assert await change(*sign, "true") == "Accepted"
+        try:
+            await session(3)
+            assert await change(*updated, "false") == "Accepted"
+            values = await session(2)
+            if old:
+                asked = {"key": ["MeterPublicKey[1]"]}
+                (key,) = (await above.ask("GetConfiguration", **asked))["configurationKey"]
+                assert key["value"] == json.loads(values[0]["value"])["publicKey"]
+            assert await change(*sent, "Sometimes") == "Rejected"
+            assert await change(*sent, "Never") == "Accepted"
+            since = above.mark()
+            await above.begin()
+            await above.end_session()
+            keys = [
+                (json.loads(v["value"]) if old else v["signedMeterValue"])["publicKey"]
+                for v in signed(since)
+            ]
+            assert keys == ["", ""]
+        finally:
+            for what, value in ((sign, "false"), (updated, "true"), (sent, "EveryMeterValue")):
+                await change(*what, value)
 
     above.run(test())
 

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from manager.ocpp.point import Point
 from manager.ocpp.settings import Up
 from manager.ocpp.upward import Upward
@@ -24,14 +26,13 @@ SECRET = "a password of a network"
 
 @asynccontextmanager
 async def at(
-    folder: Path, peer: Peer, scheme: str = "wss", **ours: Any
+    folder: Path, peer: Peer, version: str, scheme: str = "wss", **ours: Any
 ) -> AsyncGenerator[tuple[Board, Upward]]:
     """A manager whose one charger is the charge point `NAME` at this central system."""
     port = await peered(peer)
     async with building(folder, site_text("Elsewhere")) as here:
-        up = Up(
-            f"{scheme}://localhost:{port}/ocpp", NAME, each=False, chargers=("Charger-1",), **ours
-        )
+        url = f"{scheme}://localhost:{port}/ocpp"
+        up = Up(url, NAME, version, each=False, chargers=("Charger-1",), **ours)
         upward = Upward(here.manager, up, folder)
         board = Board(here, "Charger-1")
         board.announce()
@@ -44,7 +45,8 @@ async def charges(peer: Peer, board: Board) -> None:
     """It is accepted, and a session gets there."""
     await until("it is accepted", lambda: "Available" in str(peer.calls("StatusNotification")))
     board.begin(1)
-    await until("its session is told of", lambda: peer.calls("StartTransaction"))
+    methods = ("StartTransaction", "TransactionEvent")
+    await until("its session is told of", lambda: any(map(peer.calls, methods)))
     assert peer.violations == []
 
 
@@ -56,13 +58,14 @@ async def gets_nowhere(upward: Upward) -> Point:
     return point
 
 
-def test_profile_2(tmp_path: Path, certificates: Path) -> None:
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+def test_profile_2(version: str, tmp_path: Path, certificates: Path) -> None:
     async def test() -> None:
         tls = {"cert": f"{certificates}/central.pem", "key": f"{certificates}/central.key"}
         async with Peer("central", {NAME: SECRET}, tls) as peer:
             ca = certificates / "ca.pem"
             (tmp_path / "good").mkdir()
-            async with at(tmp_path / "good", peer, password=SECRET, ca=ca) as (board, _):
+            async with at(tmp_path / "good", peer, version, password=SECRET, ca=ca) as (board, _):
                 await charges(peer, board)
             seen = len(peer.of("connected"))
             for name, scheme, ours in (
@@ -71,7 +74,7 @@ def test_profile_2(tmp_path: Path, certificates: Path) -> None:
                 ("plain", "ws", {"password": SECRET}),
             ):
                 (tmp_path / name).mkdir()
-                async with at(tmp_path / name, peer, scheme, **ours) as (board, upward):
+                async with at(tmp_path / name, peer, version, scheme, **ours) as (board, upward):
                     point = await gets_nowhere(upward)
                     board.begin(1)
                     await until("what it has to tell waits", partial(len, point.queue))
@@ -81,7 +84,8 @@ def test_profile_2(tmp_path: Path, certificates: Path) -> None:
     run(test)
 
 
-def test_profile_3(tmp_path: Path, certificates: Path) -> None:
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+def test_profile_3(version: str, tmp_path: Path, certificates: Path) -> None:
     async def test() -> None:
         ca = certificates / "ca.pem"
         tls = {
@@ -99,12 +103,12 @@ def test_profile_3(tmp_path: Path, certificates: Path) -> None:
 
         async with Peer("central", {}, tls) as peer:
             (tmp_path / "good").mkdir()
-            async with at(tmp_path / "good", peer, **proof(NAME)) as (board, _):
+            async with at(tmp_path / "good", peer, version, **proof(NAME)) as (board, _):
                 await charges(peer, board)
             seen = len(peer.of("connected"))
             for name in ("Right", "forged"):  # another charger's, and another authority's
                 (tmp_path / name).mkdir()
-                async with at(tmp_path / name, peer, **proof(name)) as (board, upward):
+                async with at(tmp_path / name, peer, version, **proof(name)) as (board, upward):
                     await gets_nowhere(upward)
             assert len(peer.of("connected")) == seen
 
