@@ -32,18 +32,17 @@ BURST = 200  # messages at once: a charger that was offline for a day empties it
 PER_S = 20.0  # and then no more than these
 _BAD_MOST = 50  # frames that are none, on one connection: it is no charger then
 
-# The two versions spell this one differently.
+# The two versions spell these differently.
 _FORMAT = {"1.6": "FormationViolation", "2.0.1": "FormatViolation"}
+_OCCURRENCE = {"1.6": "OccurenceConstraintViolation", "2.0.1": "OccurrenceConstraintViolation"}
+_COUNTED = ("required", "minItems", "maxItems")
 _FAULTS = {
     "type": "TypeConstraintViolation",
-    "required": "OccurenceConstraintViolation",
     "maxLength": "PropertyConstraintViolation",
     "enum": "PropertyConstraintViolation",
     "minimum": "PropertyConstraintViolation",
     "maximum": "PropertyConstraintViolation",
     "multipleOf": "PropertyConstraintViolation",
-    "minItems": "OccurenceConstraintViolation",
-    "maxItems": "OccurenceConstraintViolation",
 }
 
 
@@ -74,7 +73,11 @@ def fault_of(kind: int, action: str, version: str, payload: object) -> tuple[str
     for e in validator.iter_errors(payload):
         if e.validator == "multipleOf" and _tenths(e.instance):
             continue  # 16.1 is a whole number of tenths, whatever binary fractions make of it
-        return _FAULTS.get(str(e.validator), _FORMAT[version]), str(e.message)[:200]
+        broken = str(e.validator)
+        code = (
+            _OCCURRENCE[version] if broken in _COUNTED else _FAULTS.get(broken, _FORMAT[version])
+        )
+        return code, str(e.message)[:200]
     return "", ""
 
 

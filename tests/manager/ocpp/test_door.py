@@ -25,9 +25,11 @@ def basic(name: str, password: str) -> dict[str, str]:
     return {"Authorization": f"Basic {word}"}
 
 
-async def opened(here: Building, name: str = "Left", **more: Any) -> ClientConnection:
+async def opened(
+    here: Building, name: str = "Left", version: str = "1.6", **more: Any
+) -> ClientConnection:
     options: dict[str, Any] = {
-        "subprotocols": ["ocpp1.6"],
+        "subprotocols": [f"ocpp{version}"],
         "additional_headers": basic(name, PASSWORD),
         "compression": None,
         "close_timeout": 1,
@@ -49,6 +51,76 @@ async def pour(socket: ClientConnection, text: str, times: int) -> None:
         await socket.send(text)
     while True:
         await socket.recv()
+
+
+BAD: tuple[str | bytes, ...] = (
+    "",
+    "x",
+    "{}",
+    "[]",
+    "[2]",
+    '[2,"1"]',
+    '[2,"1","Heartbeat"]',
+    '[2,1,"Heartbeat",{}]',
+    '[2,"","Heartbeat",{}]',
+    '["2","1","Heartbeat",{}]',
+    '[2,"1",{},{}]',
+    '[2,"1","Heartbeat",[]]',
+    '[2,"' + "x" * 37 + '","Heartbeat",{}]',
+    "[" * 5000,
+    b"\xff\xfe\x00",
+    "[3,null,{}]",
+    "[9,1,2,3]",
+    '[2,"1","StartTransaction",{"meterStart":1e400}]',
+    '[2,"1","StartTransaction",{"meterStart":NaN}]',
+    '[2,"1","StartTransaction",{"meterStart":' + "9" * 40 + "}]",
+)
+KIND, VALUE = "TypeConstraintViolation", "PropertyConstraintViolation"
+# How often something may be there: the two versions spell it differently.
+COUNT = {"1.6": "OccurenceConstraintViolation", "2.0.1": "OccurrenceConstraintViolation"}
+STATUS = {
+    "1.6": {"connectorId": 1, "errorCode": "NoError", "status": "Available"},
+    "2.0.1": {"timestamp": "now", "connectorStatus": "Available", "evseId": 1, "connectorId": 1},
+}
+START = {
+    "1.6": {"connectorId": 1, "idTag": "x", "meterStart": 1, "timestamp": "now"},
+    "2.0.1": {"eventType": "Started", "timestamp": "now", "triggerReason": "Authorized", "seqNo": 0,
+              "transactionInfo": {"transactionId": "x"}},
+}  # fmt: skip
+# What is answered to: by nothing, or by the code of an error.
+ANSWERED: dict[str, list[tuple[str, dict[str, Any], str | None]]] = {
+    "1.6": [
+        ("Heartbeat", {"x": [1]}, None),  # a vendor's key: taken
+        ("NoSuchThing", {}, "NotImplemented"),
+        ("../../etc/passwd", {}, "NotImplemented"),
+        ("SetChargingProfile", {}, COUNT["1.6"]),
+        ("BootNotification", {}, COUNT["1.6"]),
+        ("StatusNotification", STATUS["1.6"] | {"connectorId": "one"}, KIND),
+        ("StatusNotification", STATUS["1.6"] | {"status": "Flying"}, VALUE),
+        ("StartTransaction", START["1.6"] | {"meterStart": "much"}, KIND),
+        ("StartTransaction", START["1.6"] | {"connectorId": 77}, VALUE),
+        ("UnlockConnector", {"connectorId": 1}, "NotImplemented"),  # ours to ask
+    ],
+    "2.0.1": [
+        ("Heartbeat", {"x": [1]}, None),
+        ("NoSuchThing", {}, "NotImplemented"),
+        ("../../etc/passwd", {}, "NotImplemented"),
+        ("SetChargingProfile", {}, COUNT["2.0.1"]),
+        ("BootNotification", {}, COUNT["2.0.1"]),
+        ("StatusNotification", STATUS["2.0.1"] | {"evseId": "one"}, KIND),
+        ("StatusNotification", STATUS["2.0.1"] | {"connectorStatus": "Flying"}, VALUE),
+        ("TransactionEvent", START["2.0.1"] | {"seqNo": "much"}, KIND),
+        (
+            "TransactionEvent",
+            START["2.0.1"] | {"evse": {"id": 77}},
+            None,
+        ),  # or it would be told for ever
+        ("UnlockConnector", {"evseId": 1, "connectorId": 1}, "NotImplemented"),
+    ],
+}
+
+
+VERSIONS = pytest.mark.parametrize("version", ["1.6", "2.0.1"])
 
 
 def test_wrong_credentials_names_and_versions(tmp_path: Path) -> None:
@@ -82,62 +154,22 @@ def test_wrong_credentials_names_and_versions(tmp_path: Path) -> None:
     run(test)
 
 
-def test_frames_that_are_none_change_nothing_and_are_counted(tmp_path: Path) -> None:
-    bad: list[str | bytes] = [
-        "",
-        "x",
-        "{}",
-        "[]",
-        "[2]",
-        '[2,"1"]',
-        '[2,"1","Heartbeat"]',
-        '[2,1,"Heartbeat",{}]',
-        '[2,"","Heartbeat",{}]',
-        '["2","1","Heartbeat",{}]',
-        '[2,"1",{},{}]',
-        '[2,"1","Heartbeat",[]]',
-        '[2,"' + "x" * 37 + '","Heartbeat",{}]',
-        "[" * 5000,
-        b"\xff\xfe\x00",
-        "[3,null,{}]",
-        "[9,1,2,3]",
-        '[2,"1","StartTransaction",{"meterStart":1e400}]',
-        '[2,"1","StartTransaction",{"meterStart":NaN}]',
-        '[2,"1","StartTransaction",{"meterStart":' + "9" * 40 + "}]",
-    ]
-    status = {"connectorId": 1, "errorCode": "NoError", "status": "Available"}
-    start = {"connectorId": 1, "idTag": "x", "meterStart": 1, "timestamp": "now"}
-    kind, value, count = (
-        "TypeConstraintViolation",
-        "PropertyConstraintViolation",
-        "OccurenceConstraintViolation",
-    )
-    answered: list[tuple[str, dict[str, Any], str | None]] = [
-        ("Heartbeat", {"x": [1]}, None),  # a vendor's key: taken
-        ("NoSuchThing", {}, "NotImplemented"),
-        ("../../etc/passwd", {}, "NotImplemented"),
-        ("SetChargingProfile", {}, count),
-        ("BootNotification", {}, count),
-        ("StatusNotification", status | {"connectorId": "one"}, kind),
-        ("StatusNotification", status | {"status": "Flying"}, value),
-        ("StartTransaction", start | {"meterStart": "much"}, kind),
-        ("StartTransaction", start | {"connectorId": 77}, value),
-    ]
-
+@VERSIONS
+def test_frames_that_are_none_change_nothing_and_are_counted(tmp_path: Path, version: str) -> None:
     async def test() -> None:
         # Two: of a charger with one connector it does not matter what it calls it.
         async with building(tmp_path, site_text("Left\nconnectors = 2")) as here:
-            car = here.car("Left")
+            car = here.car("Left", version)
             await car.connect()
             await until("it is here", lambda: "Left" in here.manager.site.chargers)
             await car.disconnect()
             station = here.central.stations["Left"]
-            async with await opened(here) as socket:
-                for n, frame in enumerate(bad, 1):
+            async with await opened(here, version=version) as socket:
+                for n, frame in enumerate(BAD, 1):
                     await socket.send(frame)
                     assert (await answer_in(socket))[0] == 4
                     assert sum(station.refused.values()) == n
-                for n, (action, payload, code) in enumerate(answered):
+                for n, (action, payload, code) in enumerate(ANSWERED[version]):
                     await socket.send(json.dumps([2, str(n), action, payload]))
                     answer = await answer_in(socket)
                     assert answer[1] == str(n)
@@ -145,7 +177,7 @@ def test_frames_that_are_none_change_nothing_and_are_counted(tmp_path: Path) -> 
             assert here.charger("Left").state == "A1"
             assert station.connectors[1].transaction is None
             # Rubbish without end is no charger.
-            async with await opened(here) as socket:
+            async with await opened(here, version=version) as socket:
                 with pytest.raises(ConnectionClosed):
                     await pour(socket, "rubbish", 200)
             # And it is let in again.
@@ -155,10 +187,11 @@ def test_frames_that_are_none_change_nothing_and_are_counted(tmp_path: Path) -> 
     run(test)
 
 
-def test_random_frames_change_nothing(tmp_path: Path) -> None:
+@VERSIONS
+def test_random_frames_change_nothing(tmp_path: Path, version: str) -> None:
     async def test() -> None:
         async with building(tmp_path, site_text("Left", "Right")) as here:
-            good = here.car("Right")
+            good = here.car("Right", version)
             await here.charging(good)
             await until("it draws", lambda: good.drawn_a > 20)
             dice = random.Random(7)
@@ -167,6 +200,7 @@ def test_random_frames_change_nothing(tmp_path: Path) -> None:
                 "StatusNotification",
                 "MeterValues",
                 "StartTransaction",
+                "TransactionEvent",
                 "x",
                 "",
             ]
@@ -193,11 +227,15 @@ def test_random_frames_change_nothing(tmp_path: Path) -> None:
                 "status",
                 "errorCode",
                 "transactionId",
+                "evseId",
+                "eventType",
+                "seqNo",
+                "transactionInfo",
                 "zz",
             ]
             sent = 0
             for _ in range(6):
-                async with await opened(here, "Left") as socket:
+                async with await opened(here, version=version) as socket:
                     for _ in range(30):
                         payload = {
                             dice.choice(keys): dice.choice(values)
@@ -228,20 +266,21 @@ def test_random_frames_change_nothing(tmp_path: Path) -> None:
     run(test)
 
 
-def test_oversized_messages_and_floods_end_the_connection(tmp_path: Path) -> None:
+@VERSIONS
+def test_oversized_messages_and_floods_end_the_connection(tmp_path: Path, version: str) -> None:
     async def test() -> None:
         async with building(tmp_path, site_text("Left", "Right")) as here:
-            good = here.car("Right")
+            good = here.car("Right", version)
             await here.charging(good)
-            station = here.central.stations["Left"]
-            async with await opened(here) as socket:
+            async with await opened(here, version=version) as socket:
                 await socket.send(json.dumps([2, "1", "DataTransfer", {"data": "x" * 70_000}]))
                 with pytest.raises(ConnectionClosed) as e:
                     await pour(socket, "", 0)
                 assert e.value.rcvd is not None
                 assert e.value.rcvd.code == 1009
+            station = here.central.stations["Left"]
             await until("it is counted", lambda: station.refused["size"])
-            async with await opened(here) as socket:
+            async with await opened(here, version=version) as socket:
                 with pytest.raises(ConnectionClosed):
                     await pour(socket, '[2,"1","Heartbeat",{}]', 2000)
             await until("it is counted", lambda: station.refused["flood"])
@@ -271,10 +310,11 @@ def secured(folder: Path, profile: int) -> str:
     return site_text("Left", "Right", more=more)
 
 
-def test_security_profile_2(tmp_path: Path, certificates: Path) -> None:
+@VERSIONS
+def test_security_profile_2(tmp_path: Path, version: str, certificates: Path) -> None:
     async def test() -> None:
         async with building(tmp_path, secured(certificates, 2)) as here:
-            car = here.car("Left", tls=trusting(certificates))
+            car = here.car("Left", version, tls=trusting(certificates))
             await here.charging(car)
             await until("it draws", lambda: car.drawn_a > 20)
             wrong = Charger(here.url, "Right", "not the password", tls=trusting(certificates))
@@ -290,10 +330,11 @@ def test_security_profile_2(tmp_path: Path, certificates: Path) -> None:
     run(test)
 
 
-def test_security_profile_3_both_ways(tmp_path: Path, certificates: Path) -> None:
+@VERSIONS
+def test_security_profile_3_both_ways(tmp_path: Path, version: str, certificates: Path) -> None:
     async def test() -> None:
         async with building(tmp_path, secured(certificates, 3)) as here:
-            car = here.car("Left", tls=trusting(certificates, "Left"))
+            car = here.car("Left", version, tls=trusting(certificates, "Left"))
             car.password = ""
             await here.charging(car)
             await until("it draws", lambda: car.drawn_a > 20)
@@ -303,7 +344,7 @@ def test_security_profile_3_both_ways(tmp_path: Path, certificates: Path) -> Non
                 with pytest.raises((OSError, InvalidHandshake, ConnectionClosed, EOFError)):
                     await Charger(here.url, "Left", tls=trusting(certificates, client)).connect()
             # Our own points, with a certificate, at the same door: it knows them or it does not.
-            up = Up(here.url, "Right", ca=certificates / "ca.pem", certificate=certificates / "Right.pem",
+            up = Up(here.url, "Right", version, ca=certificates / "ca.pem", certificate=certificates / "Right.pem",
                     key=certificates / "Right.key", each=False, chargers=("Left",))  # fmt: skip
             upward = Upward(here.manager, up, tmp_path)
             here.beside(upward.run())
