@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from manager.turned_away import TOPICS
 from shared import protocol
 
 MANAGER = "manager"
@@ -45,6 +46,7 @@ def rules(site: str, members: Iterable[Member]) -> str:
         f"topic readwrite {root}/#",
         "topic write homeassistant/#",
         "topic read homeassistant/status",
+        *(f"topic read {topic}" for topic in TOPICS),
         "",
         f"user {HOME_ASSISTANT}",
         "topic read homeassistant/#",
@@ -107,6 +109,8 @@ def configuration(
 # Made by `ievcc init`.
 per_listener_settings true
 connection_messages true
+# Beside its file, for the manager: connections that were refused are counted.
+log_dest topic
 set_tcp_nodelay true
 # Devices send at most {protocol.MAX_BYTES} bytes; the manager's to home automation are longer.
 message_size_limit 16384

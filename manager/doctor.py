@@ -285,6 +285,13 @@ def _acl(site: Site) -> Iterator[Finding]:
     good = True
     for user, topics in rules.items():
         if user == access.MANAGER:
+            lacking = _by_user(access.rules(name, ()))[user] - topics
+            if lacking:
+                good = False
+                yield warn(
+                    "access list", f"the manager lacks {', '.join(sorted(lacking))}",
+                    f"write it under `user {user}` in {f.broker}/acl",
+                )  # fmt: skip
             continue
         own = members.get(user, Member(user))
         whole = access.rules(name, ()) if user == access.HOME_ASSISTANT else ""
@@ -560,6 +567,13 @@ def _manager(site: Site) -> Iterator[Finding]:
     away = [d["id"] for d in (*state["meters"], *state["chargers"]) if not d["online"]]
     if away:
         yield warn("boards", f"offline: {', '.join(away)}", "look at their power and Wi-Fi")
+    away = [f"{state['broker'][f'{what}_refused']} {what}" for what in ("messages", "connections")
+            if state["broker"][f"{what}_refused"]]  # fmt: skip
+    if away:
+        yield warn(
+            "broker", f"turned away {', '.join(away)}",
+            "whose, says /var/log/mosquitto/mosquitto.log; for messages with log_type debug",
+        )  # fmt: skip
     if state["refused"]:
         said = ", ".join(f"{n} {what}" for what, n in sorted(state["refused"].items()))
         yield warn("boards", f"messages refused: {said}", "ievcc devices says whose")

@@ -186,6 +186,10 @@ class HomeLink:
             broker.tls,
         )
 
+    def known(self) -> int:
+        """Messages that have reached this broker, as far as is known here."""
+        return self._link.known
+
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:

@@ -73,6 +73,11 @@ class _Site(Collector):
             [((kind,), n) for kind, n in s["refused"].items()], ("kind",),
         )  # fmt: skip
         yield _counter(
+            "broker_refused", "What the broker itself turned away, by kind.",
+            [((kind,), s["broker"][f"{kind}_refused"]) for kind in ("messages", "connections")],
+            ("kind",),
+        )  # fmt: skip
+        yield _counter(
             "energy_joules", "What a device's own energy counter stands at, all phases together.",
             [((d,), wh * _J_PER_WH) for d, wh in self._energy_wh.items()], ("device",),
         )  # fmt: skip

@@ -45,7 +45,9 @@ _RETRY_S = (
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One message as it came. `connection` and `mid` are for `Link.acknowledge`."""
+    """One message as it came. `connection` and `mid` are for `Link.acknowledge`, `known` is the
+    link's as it was then.
+    """
 
     topic: str
     data: bytes
@@ -54,6 +56,7 @@ class Arrival:
     qos: int
     mid: int
     connection: int
+    known: int = 0
 
 
 class Link:
@@ -89,6 +92,9 @@ class Link:
         self._leaving = False
         self._came: deque[Arrival] = deque()
         self._under_way = 0  # sent, and not acknowledged by the broker
+        # Messages that have reached the broker: those it passed on, and our own; without those that
+        # it is to retain.
+        self.known = 0
         c = self._client = Client(
             CallbackAPIVersion.VERSION2,
             client_id,
@@ -155,6 +161,7 @@ class Link:
             return False
         self._client.publish(topic, data, 1, retain)
         self._under_way += 1
+        self.known -= retain  # made up for by its acknowledgement
         return True
 
     def acknowledge(self, arrival: Arrival) -> None:
@@ -219,6 +226,7 @@ class Link:
 
     def _published(self, *_: Any) -> None:
         self._under_way -= 1
+        self.known += 1
 
     def _arrived(self, _client: Client, _: Any, message: MQTTMessage) -> None:
         try:
@@ -227,6 +235,10 @@ class Link:
             UnicodeDecodeError
         ):  # a topic is UTF-8 by MQTT's rules, but the check is the broker's
             topic = ""
+        # What it kept, or delivers once more, it has not received just now; nor what it says itself.
+        old = message.retain or message.dup
+        if not (old or topic.startswith("$SYS/") or topic.endswith("/state")):
+            self.known += 1
         arrival = Arrival(
             topic,
             bytes(message.payload),
@@ -235,6 +247,7 @@ class Link:
             message.qos,
             message.mid,
             self.connection,
+            self.known,
         )
         self._came.append(arrival)
         if len(self._came) == 1 and self._loop is not None:

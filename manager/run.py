@@ -44,6 +44,7 @@ from manager.presence import Presence, Verdict
 from manager.refusal import Refusal
 from manager.site_file import SiteFileError, load
 from manager.store import Row, Store
+from manager.turned_away import TOPICS, TurnedAway
 from manager.updates import Updates
 from manager.vault import Vault
 from shared import protocol
@@ -169,6 +170,7 @@ class Manager:
         self.peers: dict[str, Peer] = {}
         self.refused: Counter[str] = Counter()
         self.taken = 0  # messages
+        self.turned_away = TurnedAway(lambda words: self.note("refused", "", words))
         self.events: deque[dict[str, Any]] = deque(maxlen=200)
         self.history = History()
         self._news = asyncio.Event()
@@ -193,7 +195,7 @@ class Manager:
             broker[0],
             broker[1],
             f"ievcc-manager-{name}",
-            [self.root + tail for tail in ("+/new", "+/up", "+/state")],
+            [*(self.root + tail for tail in ("+/new", "+/up", "+/state")), *TOPICS],
             self.root + "manager/state",
             self._arrived,
             self._link_changed,
@@ -459,7 +461,9 @@ class Manager:
         after: list[Callable[[], None]] = []
         try:
             device, _, kind = arrival.topic.removeprefix(self.root).partition("/")
-            if kind == "state":
+            if arrival.topic in TOPICS:
+                self.turned_away.heard(arrival, self.clock.now_ms())
+            elif kind == "state":
                 self._state(device, arrival.data)
             elif arrival.retained:
                 # Nothing a device says is to be kept by the broker; what is, is somebody's replay.
@@ -895,6 +899,8 @@ class Manager:
 
     def _link_changed(self, connected: bool) -> None:
         words = "connected to the broker" if connected else "the broker is gone"
+        if connected:
+            self.turned_away.connected()
         self.store.write(self._note("broker", "", words))
         self._tell()
 

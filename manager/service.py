@@ -96,7 +96,10 @@ def serve(path: Path, *, verbose: bool) -> None:
             ours = home_assistant.Broker(
                 host, port, file.broker.username, file.broker.password, _tls(file, here)
             )
-            manager.alongside.append(HomeLink(manager, home, _home_broker(home, ours, here)).run)
+            at_home = HomeLink(manager, home, _home_broker(home, ours, here))
+            manager.alongside.append(at_home.run)
+            if not home.host:
+                manager.turned_away.known_elsewhere.append(at_home.known)
         manager.scraper = file.integrations.metrics_token
         manager.alongside.append(systemd.keep_telling)
         clock = manager.clock

@@ -20,6 +20,10 @@ def picture(state: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [
         Text.assemble((state["name"], "bold"), f"  policy {state['policy']}", (link, "red"))
     ]
+    away = [f"{state['broker'][f'{what}_refused']} {what}" for what in ("messages", "connections")
+            if state["broker"][f"{what}_refused"]]  # fmt: skip
+    if away:
+        parts.append(Text(f"turned away by the broker: {', '.join(away)}", "yellow"))
     if state["store"] != "ok":
         parts.append(Text(state["store"], "red bold"))
     feeders = Table("feeder", "limit A", "house A", "cars A", "total A", "", box=None)

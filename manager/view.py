@@ -61,6 +61,8 @@ def state(manager: Manager) -> dict[str, Any]:
             "connected": manager.link.connected,
             "host": manager.link.host,
             "port": manager.link.port,
+            "messages_refused": manager.turned_away.messages,
+            "connections_refused": manager.turned_away.connections,
         },
         "store": manager.store.trouble or "ok",
         "taken": manager.taken,

@@ -118,6 +118,8 @@ class Broker(Answer):
     connected: bool
     host: str
     port: int
+    messages_refused: int = Field(description="by the broker itself: not their sender's topic")
+    connections_refused: int = Field(description="by the broker itself: no or another's password")
 
 
 class Sink(Answer):
@@ -268,6 +270,7 @@ def _for(call: Call, whole: dict[str, Any]) -> dict[str, Any]:
         "events": [],
         "store": whole["store"] if whole["store"] == "ok" else "the disk takes nothing",
         "refused": {},
+        "broker": {**whole["broker"], "messages_refused": 0, "connections_refused": 0},
         "sinks": [],
     }
 

@@ -43,7 +43,7 @@ class Town:
         # At this level mosquitto writes down what its access list stopped.
         # Long leases and a patient eye on the meter: a busy computer is no intruder.
         patient = "ttl_s = 60\nmeter_silent_s = 40\nmeter_lost_s = 60\n"
-        self.site = Installed(folder, DEVICES + INSIDER, patient, "log_type all\n")
+        self.site = Installed(folder, DEVICES + INSIDER, patient, "log_type all\nsys_interval 1\n")
         self.pzem = Pzem()
         self.pzem.set(current_ma=HOUSE_A * 1000)
         self.line = LineThread([self.pzem])
@@ -79,6 +79,10 @@ class Town:
 
     def refused(self, what: str) -> int:
         return int(self.site.state()["refused"].get(what, 0))
+
+    def turned_away(self, what: str) -> int:
+        """Messages or connections, as the manager says of its broker."""
+        return int(self.site.state()["broker"][f"{what}_refused"])
 
     def decisions(self) -> list[tuple[Any, ...]]:
         asked = "SELECT id, offer_a FROM decision WHERE charger = 'Charger-1' ORDER BY id"
@@ -161,6 +165,7 @@ def refused_by_broker(town: Town, context: ssl.SSLContext | None, user: str = ""
 
 def test_who_has_no_credentials_does_not_get_past_mosquitto(town: Town, tmp_path: Path) -> None:
     ca = str(town.site.folder / "broker/ca.crt")
+    counted = town.turned_away("connections")
     bare = ssl.create_default_context(cafile=ca)
     forged = ssl.create_default_context(cafile=ca)
     other = authority.make_authority("home", datetime.now(UTC))
@@ -176,6 +181,7 @@ def test_who_has_no_credentials_does_not_get_past_mosquitto(town: Town, tmp_path
     for user in ("Counter-1", "Charger-1", "manager", "nobody", ""):
         assert refused_by_broker(town, None, user)
     until("written down too", lambda: town.log("not authori[sz]ed") >= 5)
+    until("and counted", lambda: town.turned_away("connections") == counted + 9)
 
 
 def test_an_unknown_device_with_anothers_certificate(town: Town) -> None:
@@ -230,6 +236,7 @@ def test_what_was_recorded_is_played_back(town: Town) -> None:
 
 def test_another_devices_topic(town: Town) -> None:
     before, denied = sum(town.site.state()["refused"].values()), town.log("Denied PUBLISH")
+    counted = town.turned_away("messages")
     lease = {"limit_a": 0, "ttl_ms": 15000, "lease": 2_000_000_000, "reason": "cut", "re_boot": 1,
              "re_seq": 1}  # fmt: skip
     with party(town, "Charger-2") as insider:
@@ -244,6 +251,10 @@ def test_another_devices_topic(town: Town) -> None:
         for topic in ("Charger-1/up", "Charger-1/down", "Charger-1/state", "Counter-1/down"):
             thief.raw(topic, b"x")
         until("all again", lambda: town.log("Denied PUBLISH") >= denied + 12)
+    # All but the three that it was to retain: those mosquitto does not count.
+    until("the manager knows", lambda: town.turned_away("messages") == counted + 9, 30)
+    until("and tells", lambda: any(
+        "the broker turned away" in e["words"] for e in town.site.state()["events"]), 70)  # fmt: skip
     assert sum(town.site.state()["refused"].values()) == before
 
 

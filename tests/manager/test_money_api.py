@@ -55,9 +55,7 @@ def clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
     file = parse('[site]\nlimit_a = 30\ntimezone = "Europe/Lisbon"\n')
     busy = Charger("C", 0, "", "main", session_wh=4321, wants=Wants(9000, user="rui"))
     site = replace(file.site, chargers={"C": busy})
-    manager = Manager(
-        site, store, file.site, broker=("127.0.0.1", 9), keys={}, open_door=False
-    )
+    manager = Manager(site, store, file.site, broker=("127.0.0.1", 9), keys={}, open_door=False)
     known = People(path)
     Reception(manager, known, Sessions(path, known, manager.clock.zone))
     manager.site_books = SiteBooks(path, LISBON, Bills("Condominium", ("Rua 7",), "PT 5"))
