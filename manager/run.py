@@ -66,6 +66,7 @@ _STRIKE_OFF_MS = 5_000
 _SIGNED = b'"mac":"'
 _JUMP_MS = 5_000  # more than a slewing clock moves between two looks at it
 _SETTLED_MS = 86_400_000  # a clock that was set is not gone by so soon when it comes to deleting
+_KEPT_S = 3.0  # a disk that takes longer is one that fails
 _ANSWER_S = 1.5  # for a device that is said to be offline to say that it is not
 _SMALL = 64  # chargers kept as one row; more are kept one by one
 _PEERS_MAX = 5000  # names remembered; a flood of made-up ones is counted, no more
@@ -347,6 +348,16 @@ class Manager:
         self._news = asyncio.Event()
 
     # What is set by hand while it runs.
+
+    async def kept(self, words: str) -> str:
+        """The words once all that was written so far is on disk; with a remark if that takes long."""
+        done = asyncio.Event()
+        self.store.write((), done.set, now=True)
+        try:
+            await asyncio.wait_for(done.wait(), _KEPT_S)
+        except TimeoutError:
+            return f"{words}; it is not on disk yet: a manager started anew would not know"
+        return words
 
     def limit_by_hand(self, charger: str, limit_a: object) -> str:
         """Limit a charger, or the site (""), to so many A; None takes it back. The answer: words.

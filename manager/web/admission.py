@@ -65,11 +65,12 @@ def operations(manager: Manager) -> list[Operation]:
         until = manager.admission.pairing_until_ms if manager.admission.is_pairing(utc_ms) else 0
         return Devices(devices=_devices(manager), pairing_until_ms=until)
 
-    def authorise(call: Call) -> str:
-        return manager.authorise(call.path("device"), call.body.key, _name(call))
+    async def authorise(call: Call) -> str:
+        words = manager.authorise(call.path("device"), call.body.key, _name(call))
+        return await manager.kept(words)
 
-    def revoke(call: Call) -> str:
-        return manager.revoke(call.path("device"), _name(call))
+    async def revoke(call: Call) -> str:
+        return await manager.kept(manager.revoke(call.path("device"), _name(call)))
 
     def pairing(call: Call) -> str:
         words = manager.admission.pair(call.body.minutes, manager.clock.utc_ms())

@@ -62,8 +62,8 @@ def operations(energy: Energy) -> list[Operation]:
             raise NotAllowed("somebody else, or nobody, charges there: hold your card to it first")
         return energy.wish(body.charger, body.kwh, body.until, body.max_a)
 
-    def source(call: Call) -> str:
-        return manager.choose_source(call.body.source)
+    async def source(call: Call) -> str:
+        return await manager.kept(manager.choose_source(call.body.source))
 
     def hours(call: Call) -> str:
         body: Hours = call.body

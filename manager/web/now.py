@@ -208,11 +208,13 @@ def operations(manager: Manager, ending: asyncio.Event) -> list[Operation]:
     def live(call: Call) -> StreamingResponse:
         return StreamingResponse(_events(manager, ending, call), media_type="text/event-stream")
 
-    def limit(call: Call) -> str:
-        return manager.limit_by_hand(call.body.charger, call.body.limit_a)
+    async def limit(call: Call) -> str:
+        words = manager.limit_by_hand(call.body.charger, call.body.limit_a)
+        return await manager.kept(words)
 
-    def priority(call: Call) -> str:
-        return manager.set_priority(call.body.charger, call.body.priority)
+    async def priority(call: Call) -> str:
+        words = manager.set_priority(call.body.charger, call.body.priority)
+        return await manager.kept(words)
 
     def charging(call: Call) -> str:
         charger = manager.site.chargers.get(call.body.charger)

@@ -7,6 +7,7 @@ the broker keeps it until the manager acknowledges, and the manager does so afte
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +57,7 @@ open = true
 worst_house_a = 0
 [web]
 host = "127.0.0.1"
-port = 0
+port = {web}
 [fog]
 url = "http://127.0.0.1:1/nobody"
 key = "{key}"
@@ -71,7 +73,8 @@ class Nursery:
 
     def __init__(self, folder: Path, port: int) -> None:
         self.config = folder / "site.toml"
-        self.config.write_text(SITE.format(key="11" * 32, port=port))
+        self.web = broker.free_port()
+        self.config.write_text(SITE.format(key="11" * 32, port=port, web=self.web))
         self.store = folder / "ievcc.db"
         self._log = (folder / "managers.log").open("wb")
         self._popen = subprocess.Popen(
@@ -102,8 +105,9 @@ class Nursery:
 
     def close(self) -> None:
         self._popen.kill()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)  # it has the other end of the pipe, too
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)  # it has the other end of the pipe, too
         self._popen.communicate()
         self._log.close()
 
@@ -327,6 +331,33 @@ def test_what_a_charger_takes_by_its_own_rule_is_known_after_a_kill(
             talker.close()
         nursery.close()
     assert {a for _, a in other.leases if a} == {60 - 32}
+
+
+def test_what_was_answered_is_kept(tmp_path: Path, mqtt: Broker) -> None:
+    # Killed as soon as the answer is there: the next manager goes by it.
+    nursery = Nursery(tmp_path, mqtt.port)
+    url = f"http://127.0.0.1:{nursery.web}/api/"
+
+    def state() -> Any:
+        try:
+            with urllib.request.urlopen(url + "state", timeout=5) as answer:
+                return json.load(answer)
+        except OSError:
+            return None
+
+    try:
+        nursery.start()
+        for amps in range(20, 26):
+            until("it answers", state, 20)
+            head = {"Content-Type": "application/json"}
+            said = json.dumps({"limit_a": amps}).encode()
+            urllib.request.urlopen(urllib.request.Request(url + "limit", said, head), timeout=10)
+            nursery.end(signal.SIGKILL)
+            nursery.start()
+            assert until("it answers again", state, 20)["by_hand_a"] == amps
+        nursery.end(signal.SIGTERM)
+    finally:
+        nursery.close()
 
 
 def test_twenty_times(tmp_path: Path, mqtt: Broker) -> None:
