@@ -115,8 +115,11 @@ class Charger:
             if self.habits.texts:
                 what |= {"vendorThing": {"x": 1}, "iccid": None}
         else:
-            station = {"vendorName": "Elsewhere", "model": "Wall 2"}
+            station: Payload = {"vendorName": "Elsewhere", "model": "Wall 2"}
             what = {"reason": "PowerUp", "chargingStation": station}
+            if self.habits.texts:
+                what |= {"vendorThing": {"x": 1}}
+                station |= {"iccid": None, "firmwareVersion": None}
         while True:
             answer = await self.call("BootNotification", what)
             if answer["status"] == "Accepted":
@@ -334,6 +337,8 @@ class Charger:
             self.status if self.status in ("Available", "Unavailable", "Faulted") else "Occupied"
         )
         words = {"timestamp": self.now(), "connectorStatus": plain, "evseId": 1, "connectorId": 1}
+        if self.habits.texts:
+            words |= {"evseId": "1", "connectorStatus": plain.lower(), "vendorKey": "x"}
         await self.call("StatusNotification", words)
         if self.transaction and plain == "Occupied":
             await self.event("Updated", "ChargingStateChanged")
@@ -385,6 +390,8 @@ class Charger:
         }
         if value is not None:
             what["meterValue"] = value
+        if self.habits.texts:
+            what |= {"seqNo": str(self.sequence), "evse": {"id": "1"}, "acme": {"deep": [1]}}
         if kind == "Started" and self.tag:
             what["idToken"] = {"idToken": self.tag, "type": "ISO14443"}
         return await self.call("TransactionEvent", what)

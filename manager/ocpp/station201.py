@@ -99,6 +99,8 @@ class Station201(Station):
             ok = answer["idTokenInfo"]["status"] == "Accepted"
         one = connector.transaction
         name = connector.facts.name
+        if p["eventType"] == "Started" and one is not None and one.theirs == theirs:
+            self.mended["start_again"] += 1
         if p["eventType"] != "Ended" and (one is None or one.theirs != theirs):
             if (name, theirs) in self.past and (one is None or one.theirs != theirs):
                 self.mended["after_end"] += 1  # an old event told again

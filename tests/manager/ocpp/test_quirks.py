@@ -16,6 +16,7 @@ from manager.ocpp.connector import Transaction
 from manager.ocpp.frames import fault_of, schema_of
 from manager.ocpp.measures import measured
 from manager.ocpp.quirks import ClockOff
+from shared import protocol
 from simulator.ocpp_charger import Charger, Habits
 from tests.manager.ocpp.building import (
     Building,
@@ -260,18 +261,106 @@ def events_told_twice_or_not_at_all(folder: Path) -> None:
     run(test)
 
 
-def reported_before_boot_is_accepted(folder: Path) -> None:
+def told_twice_or_not_at_all_in_events(folder: Path) -> None:
+    """As `events_told_twice_or_not_at_all`, in 2.0.1's words."""
+
+    async def test() -> None:
+        async with building(folder, site_text("Left")) as here:
+            ends: list[int] = []
+            here.manager.listeners.append(
+                lambda _, m: (
+                    ends.append(m["energy_wh"]) if m["code"] == protocol.SESSION_END else None
+                )
+            )
+            car = here.car("Left", "2.0.1", Habits(silent_meter=True))
+            await car.connect()
+            station = here.central.stations["Left"]
+
+            async def event(
+                kind: str,
+                theirs: str,
+                wh: int | None = None,
+                why: str = "MeterValuePeriodic",
+                **more: Any,
+            ) -> dict[str, Any]:
+                what: dict[str, Any] = {
+                    "eventType": kind,
+                    "timestamp": car.now(),
+                    "triggerReason": why,
+                    "seqNo": 0,
+                    "transactionInfo": {"transactionId": theirs},
+                    **more,
+                }
+                if wh is not None:
+                    what["meterValue"] = [
+                        {"timestamp": car.now(), "sampledValue": [{"value": wh}]}
+                    ]
+                return await car.call("TransactionEvent", what)
+
+            # Before there is a transaction: taken as a reading, and that is all.
+            value = [{"timestamp": car.now(), "sampledValue": car.sampled()}]
+            await car.call("MeterValues", {"evseId": 1, "meterValue": value})
+            assert station.mended["no_transaction"] == 1
+            token = {"idToken": {"idToken": "04A1B2C3", "type": "ISO14443"}}
+            for n in range(2):  # the same start told twice is one
+                answer = await event("Started", "first", 1100, "Authorized", **token)
+                assert answer["idTokenInfo"]["status"] == "Accepted"
+                assert station.mended["start_again"] == n
+            first = running(here)
+            # Another one begins and the end of the first never came.
+            await event("Started", "second", 1900, "Authorized", **token)
+            second = running(here)
+            assert first is not None
+            assert second is not None
+            assert first.id != second.id
+            assert (station.mended["end"], ends) == (1, [800])
+            # What is said of the first comes late: answered, so that it is not told for ever, and nothing else.
+            await event("Updated", "first", 1950)
+            assert station.mended["after_end"] == 1
+            await event("Ended", "first", 1960)
+            assert (station.mended["stop_unknown"], running(here)) == (1, second)
+            # The end of the second, of which it does not say where, and once more.
+            await event("Ended", "second", 2400, evse={"id": 1})
+            assert (running(here), ends) == (None, [800, 500])
+            await event("Ended", "second", 2400)
+            assert (station.mended["stop_unknown"], len(ends)) == (2, 2)
+            # Events of a transaction whose start we never heard: it runs, and its card comes late.
+            await event("Updated", "third", 2500)
+            one = running(here)
+            assert one is not None
+            assert (station.mended["start_lost"], one.theirs, one.begin_wh) == (1, "third", 2500)
+            await event("Updated", "third", 2600, "Authorized", **token)
+            one = running(here)
+            assert one is not None
+            assert one.tag == "04A1B2C3"
+            # The end of one that we never heard of.
+            await event("Ended", "nobody's", 9000)
+            assert running(here) == one
+            assert not car.errors
+
+    run(test)
+
+
+def reported_before_boot_is_accepted(folder: Path, version: str = "1.6") -> None:
+    old = version == "1.6"
+
     async def test() -> None:
         async with building(folder, site_text("Left"), meter=False) as here:
-            car = here.car("Left", habits=Habits(no_boot=True))
+            car = here.car("Left", version, Habits(no_boot=True))
             await car.connect()
-            boot = {"chargePointVendor": "Elsewhere", "chargePointModel": "Wall 1"}
+            boot: dict[str, Any] = {"chargePointVendor": "Elsewhere", "chargePointModel": "Wall 1"}
+            if not old:
+                station = {"vendorName": "Elsewhere", "model": "Wall 2"}
+                boot = {"reason": "PowerUp", "chargingStation": station}
             # Its meter is not there: it is to wait.
             assert (await car.call("BootNotification", boot))["status"] == "Pending"
-            await car.call("StatusNotification", STATUS | {"status": "Preparing"})
+            car.status = "Preparing"
+            await car.say_status()
             assert await car.begin("04A1B2C3", 32) == "error"
-            assert car.errors == [("StartTransaction", "SecurityError")]
-            assert here.central.stations["Left"].mended["before_boot"] == 1
+            refused = "StartTransaction" if old else "TransactionEvent"
+            assert car.errors[:1] == [(refused, "SecurityError")]
+            car.transaction = ""
+            assert here.central.stations["Left"].mended["before_boot"] >= 1
             here.announce_meter()
             here.beside(here._meter())
             assert (await car.call("BootNotification", boot))["status"] == "Accepted"
@@ -281,11 +370,11 @@ def reported_before_boot_is_accepted(folder: Path) -> None:
     run(test)
 
 
-def a_manager_started_anew_knows_what_runs(folder: Path) -> None:
+def a_manager_started_anew_knows_what_runs(folder: Path, version: str = "1.6") -> None:
     async def test() -> None:
         text = site_text("Left", "Right")
         async with building(folder, text) as here:
-            car = here.car("Left")
+            car = here.car("Left", version)
             await here.charging(car, 20)
             await until("it draws", lambda: car.drawn_a == 20)
             number = here.central.stations["Left"].connectors[1].transaction
@@ -319,9 +408,16 @@ SCENARIOS: dict[str, Scenario] = {
     "power-only": partial(one_with_habits, habits=Habits(power_only=True), version="1.6", counted=""),
     "slow": partial(one_with_habits, habits=Habits(slow_s=1.5), version="2.0.1", counted=""),
     "no-boot": partial(one_with_habits, habits=Habits(no_boot=True), version="1.6", counted="no_boot"),
+    "texts-2.0.1": partial(one_with_habits, habits=Habits(texts=True), version="2.0.1", counted="number"),
+    "clock-ahead-2.0.1": partial(one_with_habits, habits=Habits(clock_s=7200), version="2.0.1", counted="clock"),
+    "power-only-2.0.1": partial(one_with_habits, habits=Habits(power_only=True), version="2.0.1", counted=""),
+    "no-boot-2.0.1": partial(one_with_habits, habits=Habits(no_boot=True), version="2.0.1", counted="no_boot"),
     "twice-or-never": events_told_twice_or_not_at_all,
+    "twice-or-never-2.0.1": told_twice_or_not_at_all_in_events,
     "before-boot": reported_before_boot_is_accepted,
+    "before-boot-2.0.1": partial(reported_before_boot_is_accepted, version="2.0.1"),
     "restart": a_manager_started_anew_knows_what_runs,
+    "restart-2.0.1": partial(a_manager_started_anew_knows_what_runs, version="2.0.1"),
 }  # fmt: skip
 
 
