@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from manager import beside
+from manager.billing import cost, prices_for, sessions_in
 from manager.core.rights import User
 from manager.core.tariffs import Tariff
 from manager.refusal import Refusal
@@ -41,6 +43,15 @@ class SiteBooks:
     def now_ms(self) -> int:
         """Milliseconds UTC."""
         return time.time_ns() // 1_000_000
+
+    def total(self, session: int) -> int | None:
+        """What a user has to pay for a session (1/10000 of the currency, whole cents), taxes included; None where
+        nobody pays or there is no price.
+        """
+        with beside.look(self.store) as db:
+            found = sessions_in(db, "id = ? AND user <> ''", (session,))
+            said = [cost(s, *prices_for(db, found, self.tariffs), self.now_ms()) for s in found]
+        return said[0][0].total if said and not isinstance(said[0], str) else None
 
     def books(self, db: sqlite3.Connection) -> Books:
         """As reports are made from."""

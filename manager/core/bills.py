@@ -64,6 +64,11 @@ class Item:
     def net(self) -> int:
         return sum(line.amount for line in self.lines)
 
+    @property
+    def total(self) -> int:
+        """To pay if it stood on a bill by itself, whole cents (100 of our units)."""
+        return vat(self.net, 1000) + vat(self.net, self.vat_permille)
+
 
 @dataclass(frozen=True, slots=True)
 class Bill:

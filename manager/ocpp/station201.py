@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
+from manager.ocpp import kept
 from manager.ocpp.connector import Connector, SetLimit
 from manager.ocpp.frames import CallFailed, Payload, Refused
 from manager.ocpp.measures import WANTED, measured
@@ -114,7 +116,11 @@ class Station201(Station):
         elif token is not None and one is not None and p["eventType"] != "Ended":
             await self.authorised(connector, str(token["idToken"]), ok=ok)
         if p["eventType"] == "Ended":
+            session = self._session(connector) if one is not None and one.theirs == theirs else 0
             await self._ended(connector, theirs, p, at)
+            cost = await self._cost(session)
+            if cost is not None:
+                answer["totalCost"] = cost
             return answer
         state = _CHARGING.get(str(info.get("chargingState")))
         if state is not None:
@@ -133,6 +139,21 @@ class Station201(Station):
         why = _snake(str(p["transactionInfo"].get("stoppedReason", "Local")))[:24]
         await self.finished(connector, connector.energy_wh, at, why)
         self.told(connector, "Finishing")
+
+    def _session(self, connector: Connector) -> int:
+        """The session there as the site's books know it, 0 for none."""
+        reception = self.manager.reception
+        run = reception.sessions.at(connector.facts.name) if reception is not None else None
+        return run.id if run is not None else 0
+
+    async def _cost(self, session: int) -> float | None:
+        """What it cost, taxes included, in the tariff's currency."""
+        books = self.manager.site_books
+        if books is None or not session:
+            return None
+        await kept.committed(self.manager.store, ())  # its end is in the books
+        total = await asyncio.to_thread(books.total, session)
+        return None if total is None else total / 10_000
 
     def _with(self, theirs: str) -> Connector | None:
         for connector in self.connectors.values():

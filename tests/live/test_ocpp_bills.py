@@ -105,6 +105,17 @@ def offered(site: Running, name: str) -> int:
     return int((site.charger(name) or {}).get("limit_a", 0))
 
 
+def price(wh: int) -> Decimal:
+    """Before tax, exact to our 1/10000."""
+    return (Decimal(wh) / 1000 * PER_KWH).quantize(Decimal("0.0001"))
+
+
+def with_tax(net: Decimal) -> Decimal:
+    """What stands on a bill: net and tax in whole cents each."""
+    cent = Decimal("0.01")
+    return net.quantize(cent) + (net * Decimal("0.23")).quantize(cent)
+
+
 async def charged(site: Running, url: str, name: str, version: str) -> int:
     """A stranger is refused, Ana charges a little at her limit; the Wh by the charger's own meter."""
     facts = {
@@ -127,6 +138,10 @@ async def charged(site: Running, url: str, name: str, version: str) -> int:
         await until("some energy is taken", lambda: energy(peer) >= 2, 60)
         await peer.ask(end=True)
         assert peer.violations == []
+        if version == "2.0.1":
+            nobodys, hers = (e["cost"] for e in peer.of("cost"))
+            wh = peer.of("ends")[-1]["wh"] - peer.of("begins")[-1]["wh"]
+            assert (nobodys, Decimal(str(hers))) == (None, with_tax(price(wh)))
         return int(peer.of("ends")[-1]["wh"] - peer.of("begins")[-1]["wh"])
 
 
@@ -158,14 +173,9 @@ def test_a_user_is_billed_for_what_another_makers_charger_gave(site: Running) ->
     month = time.strftime("%Y-%m")
     ievcc(site, "bills", "make", month, "--early")
     (bill,) = listed(site, "bills")
-    unit, cent = Decimal("0.0001"), Decimal("0.01")
-    net = sum(
-        ((Decimal(wh) / 1000 * PER_KWH).quantize(unit) for wh in meters.values()), Decimal(0)
-    )
+    net = sum((price(wh) for wh in meters.values()), Decimal(0))
     assert bill["user"] == "ana"
-    assert Decimal(str(bill["total"])) == net.quantize(cent) + (net * Decimal("0.23")).quantize(
-        cent
-    )
+    assert Decimal(str(bill["total"])) == with_tax(net)
     ievcc(site, "bills", "check")  # status 1 if anything does not add up
     # What the sessions say is what the readings kept say.
     for name, wh in meters.items():

@@ -450,7 +450,7 @@ def test_not_with_a_wrong_password(tmp_path: Path) -> None:
                 board.begin(1)
                 await until("that waits", lambda: upward.points[NAME].queue)
                 assert not peer.of("connected")
-                assert upward.points[NAME].refused["connection"]
+                await until("that is counted", lambda: upward.points[NAME].refused["connection"])
 
     run(test)
 

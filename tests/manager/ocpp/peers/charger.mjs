@@ -171,7 +171,8 @@ async function end(reason = "Local") {
     await sure("StopTransaction", { transactionId, meterStop: Math.round(energy), timestamp: now(), reason });
   } else {
     const meterValue = [{ timestamp: now(), sampledValue: sampled() }];
-    await event("Ended", "StopAuthorized", { meterValue }, { stoppedReason: reason });
+    const answer = await event("Ended", "StopAuthorized", { meterValue }, { stoppedReason: reason });
+    say({ event: "cost", cost: answer.totalCost ?? null });
     transaction = null;
   }
   for (const [k, p] of profiles) if (p.chargingProfilePurpose === "TxProfile") profiles.delete(k);
