@@ -45,6 +45,7 @@ demo-cloud: ## two buildings, Kafka, fog workers, PostgreSQL, API and portal (AR
 test: setup ## all tests (ARGS="tests/tools -k deploy" for some)
 	@tools/setup.sh system chromium socat
 	@if command -v npm >/dev/null; then $(MAKE) peers; fi # without npm those tests are skipped, and say so
+	@if command -v java >/dev/null && command -v mvn >/dev/null; then $(MAKE) kafka; fi # and so without these
 	@tools/tests.sh "not soak and not alone" -n 5 --dist loadfile $(ARGS)
 	@tools/tests.sh "alone and not soak" $(ARGS)
 
