@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Subject = Literal["fault", "offline", "full", "overload"]
-SUBJECTS: tuple[Subject, ...] = ("fault", "offline", "full", "overload")
+Subject = Literal["fault", "offline", "full", "overload", "cards"]
+SUBJECTS: tuple[Subject, ...] = ("fault", "offline", "full", "overload", "cards")
 
 
 @dataclass(frozen=True, slots=True)

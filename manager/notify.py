@@ -2,25 +2,31 @@
 Apprise knows. From a thread of its own: nothing here is waited for.
 
 Every second the site is looked at for conditions: a fault, a device that is gone, a full car, an
-overload. A condition that is new is told, once; the same again after the rule's `again_s` at the
-earliest, so that a device that comes and goes does not flood. What comes within GROUP_S is one message,
-and one that could not be sent is tried again, with what came meanwhile in it.
+overload, a reader that saw one wrong card after the other. A condition that is new is told, once; the
+same again after the rule's `again_s` at the earliest, so that a device that comes and goes does not
+flood. What comes within GROUP_S is one message, and one that could not be sent is tried again, with
+what came meanwhile in it, by the next manager if this one ends.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from manager import store as tables
 from manager.asking import SITE_FILE, Config
+from manager.core.site import MAIN, House
+from manager.history import feeder_now
 from manager.integrations import Subject, Told
+from manager.reception import NOT_ACCEPTED
 from manager.refusal import Refusal
 from manager.site_file import SiteFileError, load
 
@@ -33,17 +39,30 @@ log = logging.getLogger(__name__)
 LOOK_S = 1.0
 GROUP_S = 5.0  # what comes within is one message
 GONE_MS = 15_000  # a device that starts anew is back before
+OVER_MS = 10_000  # a limit exceeded for longer: the house alone, or a charger that does not obey
+WRONG_CARDS = 5  # in a row: a charger's reader rests a minute then
 LINES_MOST = 20  # of one message; the rest is counted
 _RETRY_S = (10.0, 30.0, 60.0, 300.0)
 _WAITING_MOST = 200  # lines for somebody who cannot be reached
+_UNTOLD = "untold"  # in the store's table of the site
 
 Key = tuple[Subject, str]  # what, of which device
 Send = Callable[[str, str, str], None]  # url, title, body; Refusal if it did not go
 
 
-def conditions(site: Site, gone_ms: Mapping[str, int], now_ms: int) -> dict[Key, tuple[str, str]]:
-    """What is to be told now: words and the user concerned. `gone_ms`: since when a device is gone."""
+def conditions(
+    site: Site, gone_ms: Mapping[str, int], over_ms: int | None, now_ms: int
+) -> dict[Key, tuple[str, str]]:
+    """What is to be told now: words and the user concerned. `gone_ms`: since when a device is gone;
+    `over_ms`: since when the building draws more than it may.
+    """
     found: dict[Key, tuple[str, str]] = {}
+    if over_ms is not None and now_ms - over_ms >= OVER_MS:
+        now = _building(site)
+        found["overload", ""] = (
+            f"the building draws {max(now['total_a']):.1f} A; its limit is {min(now['limit_a']):g} A",
+            "",
+        )
     for device in (*site.meters, *site.chargers):
         since = gone_ms.get(device)
         if since is not None and now_ms - since >= GONE_MS:
@@ -55,6 +74,16 @@ def conditions(site: Site, gone_ms: Mapping[str, int], now_ms: int) -> dict[Key,
             words = f"the car at {c.id} is full: {c.session_wh / 1000:.1f} kWh"
             found["full", c.id] = words, c.wants.user
     return found
+
+
+def _building(site: Site) -> Mapping[str, Any]:
+    house = site.houses.get(MAIN) or House((0,) * site.feeders[MAIN].phases)
+    return feeder_now(site, MAIN, house)
+
+
+def _over(site: Site) -> bool:
+    now = _building(site)
+    return any(total > limit for total, limit in zip(now["total_a"], now["limit_a"], strict=True))
 
 
 @dataclass(slots=True)
@@ -102,12 +131,28 @@ class Teller:
         self._stopped = threading.Event()
         self._seen: set[Key] = set()
         self._gone_ms: dict[str, int] = {}
-        self._overloads: list[str] = []
+        self._over_ms: int | None = None
+        self._wrong: dict[str, int] = {}  # cards in a row, by charger
+        self._noticed: dict[Key, str] = {}
+        untold = manager.store.site().get(_UNTOLD, {})
+        for line in self._lines:
+            line.waiting += untold.get(line.rule.name, [])
         manager.noted.append(self._noted)
 
-    def _noted(self, kind: str, _device: str, words: str) -> None:
+    def _noted(self, kind: str, device: str, words: str) -> None:
         if kind == "overload":
-            self._overloads.append(words)
+            self._noticed["overload", ""] = words
+        elif kind == "card":
+            wrong = self._wrong.get(device, 0) + 1 if NOT_ACCEPTED in words else 0
+            self._wrong[device] = wrong
+            if wrong and wrong % WRONG_CARDS == 0:
+                said = f"{wrong} cards in a row were not accepted at {device}"
+                self._noticed["cards", device] = said
+
+    def _keep(self) -> None:
+        """So that a manager started anew tells what this one could not. With the lock held."""
+        untold = {line.rule.name: line.waiting for line in self._lines if line.waiting}
+        self._manager.store.write([(tables.SITE, (_UNTOLD, json.dumps(untold)))])
 
     async def run(self) -> None:
         """Look at the site until cancelled."""
@@ -129,17 +174,23 @@ class Teller:
                 self._gone_ms.pop(device, None)
             else:
                 self._gone_ms.setdefault(device, now_ms)
-        found = conditions(site, self._gone_ms, now_ms)
+        if not _over(site):
+            self._over_ms = None
+        elif self._over_ms is None:
+            self._over_ms = now_ms
+        found = conditions(site, self._gone_ms, self._over_ms, now_ms)
         new = {key: said for key, said in found.items() if key not in self._seen}
         self._seen = set(found)
-        overloads, self._overloads = self._overloads, []
-        if overloads:
-            new["overload", ""] = overloads[-1], ""
+        new |= {key: (words, "") for key, words in self._noticed.items()}
+        self._noticed.clear()
         now = time.monotonic()
+        if not new:
+            return
         with self._lock:
             for key, (words, user) in new.items():
                 for line in self._lines:
                     line.hear(key, words, user, now)
+            self._keep()
 
     def _send_all(self) -> None:
         title = f"IEVCC {self._manager.site.settings.name}"
@@ -162,6 +213,7 @@ class Teller:
                     del line.waiting[:count]
                     line.beyond -= beyond
                     line.failures, line.due = 0, time.monotonic() + GROUP_S
+                    self._keep()
 
 
 def send_by_apprise(url: str, title: str, body: str) -> None:

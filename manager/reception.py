@@ -36,6 +36,7 @@ JUDGE_S = 30.0
 WRITTEN_S = 2.0  # who looks at running sessions more often sees the same
 LIST_AGAIN_S = 600.0  # nothing says that a list arrived; one that did is passed over
 _LIST_EPOCH_S = 1_577_836_800  # 2020: a list's version is the time it was made, and only rises
+NOT_ACCEPTED = "was not accepted"  # of a card, in the events
 _NAME_BYTES = 32
 
 _LIST = (
@@ -176,7 +177,7 @@ class Reception:
             self.manager.note("card", charger, f"{whose} was accepted")
             self._admit(charger, verdict.user, verdict)
         else:
-            self.manager.note("card", charger, f"{whose} was not accepted: {verdict.why}")
+            self.manager.note("card", charger, f"{whose} {NOT_ACCEPTED}: {verdict.why}")
 
     def _began(self, charger: str) -> None:
         running = self.sessions.at(charger)

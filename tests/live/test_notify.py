@@ -4,6 +4,7 @@ what ntfy's documentation says. One message for what comes together, no flood, a
 
 from __future__ import annotations
 
+import contextlib
 import email
 import json
 import subprocess
@@ -18,7 +19,7 @@ from aiosmtpd.controller import Controller
 
 from manager import broker
 from shared import protocol
-from tests.live.running import Device, Running, until
+from tests.live.running import Device, LateError, Running, until
 
 pytestmark = pytest.mark.broker
 SECRET = "tk_thisisnotforthelog0000000000"
@@ -45,6 +46,7 @@ class Web(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Taker)
         self.hooks: list[dict[str, Any]] = []
+        self.house: list[dict[str, Any]] = []
         self.ntfy: list[dict[str, Any]] = []
         self.away = False
         self.refused = 0
@@ -60,6 +62,8 @@ class _Taker(BaseHTTPRequestHandler):
         if self.server.away:
             self.server.refused += 1
             status = 503
+        elif self.path.startswith("/house"):
+            self.server.house.append(json.loads(body))
         elif self.path.startswith("/hook"):
             self.server.hooks.append(json.loads(body))
         elif self.headers.get("Authorization") != f"Bearer {SECRET}":
@@ -109,6 +113,10 @@ name = "hook"
 url = "json://{at}/hook"
 about = ["fault", "offline"]
 [[notify]]
+name = "house"
+url = "json://{at}/house"
+about = ["overload", "cards"]
+[[notify]]
 name = "caretaker"
 url = "{letters}"
 about = ["fault"]
@@ -125,6 +133,21 @@ user = "ana"
     system = Running(tmp_path_factory.mktemp("notify"), site)
     yield system
     system.stop()
+
+
+def back(running: Running, name: str, boot: int = 1) -> Device:
+    """A board after a start; what was there before it has to have been silent for a while."""
+    device = Device(running, name, boot)
+
+    def taken() -> bool:
+        with contextlib.suppress(LateError):
+            meter = name.startswith("Counter")
+            words = device.announce_counter() if meter else device.announce_charger()
+            return "registered" in words
+        return False
+
+    until(f"{name} is registered", taken, 30)
+    return device
 
 
 def status(charger: Device, faults: list[str]) -> None:
@@ -169,6 +192,73 @@ def test_a_fault_reaches_everybody_once_and_a_server_that_was_away_too(
     log = (running.folder / "manager.log").read_text()
     assert "hook cannot be told" in log
     assert SECRET not in log
+
+
+def test_a_full_car_an_overload_and_wrong_cards(
+    running: Running, web: Web, mail: tuple[Mail, int]
+) -> None:
+    def ievcc(*words: str) -> None:
+        command = [sys.executable, "-m", "manager", *words, "--config", str(running.config)]
+        subprocess.run(command, capture_output=True, check=True, timeout=60)
+
+    ievcc("users", "add", "ana", "--name", "Ana")
+    ievcc("cards", "add", "ana", "04A1B2C3D4E5F6")
+    letters, hooks = mail[0].got, web.house
+    letters.clear()
+    meter, charger = back(running, "Counter-1", 2), back(running, "Charger-1", 2)
+    up = "Charger-1/up"
+
+    def says(state: str) -> None:
+        lease = running.charger("Charger-1")
+        charger.say(
+            up, protocol.CHARGER_STATUS, state=state, offer_a=lease["limit_a"], mode="managed",
+            lease=lease["lease"], lease_ms=9000, contactor=int(state == "C2"), faults=[],
+            rejected=0, uptime_s=9,
+        )  # fmt: skip
+        meter.measure(45 if state == "C2" else 8)
+
+    for n in range(5):
+        charger.say(up, protocol.CARD_READ, card=f"0401020304050{n}")
+        assert charger.hear(protocol.CARD_VERDICT)["verdict"] == "unknown"
+    charger.say(up, protocol.CARD_READ, card="04a1b2c3d4e5f6")
+    assert charger.hear(protocol.CARD_VERDICT)["verdict"] == "accepted"
+    charger.say(up, protocol.SESSION_BEGIN, session=1, how="card", card="04a1b2c3d4e5f6",
+                energy_wh=0, age_s=0)  # fmt: skip
+    charger.say(up, protocol.CHARGER_LOAD, current_ma=[8000], voltage_dv=[2300], power_w=[1840],
+                energy_wh=[7200], age_ms=0, session=1, session_wh=7200)  # fmt: skip
+
+    def told(words: str) -> bool:
+        says("C2")
+        return any(words in h["message"] for h in hooks)
+
+    until("wrong cards", lambda: told("5 cards in a row were not accepted at Charger-1"), 30)
+    until("overload", lambda: told("the building draws 53.0 A; its limit is 30 A"), 30)
+
+    def is_full() -> bool:
+        says("B2")
+        return len(letters) > 0
+
+    until("the car is full", is_full, 30)
+    to, _, body = letters[0]
+    assert (to, body.strip()) == (["ana@home.lan"], "the car at Charger-1 is full: 7.2 kWh")
+    charger.close()
+    meter.close()
+
+
+def test_what_could_not_be_told_is_told_by_the_next_manager(running: Running, web: Web) -> None:
+    web.away, web.refused = True, 0
+    before = len(web.hooks)
+    meter, charger = back(running, "Counter-1", 3), back(running, "Charger-3")
+    status(charger, ["weld"])
+    until("it was tried", lambda: web.refused, 30)
+    status(charger, [])
+    running.manager.end()
+    web.away = False
+    running.manager = running.start_manager()
+    until("it is told", lambda: any(
+        "Charger-3: weld" in h["message"] for h in web.hooks[before:]), 30)  # fmt: skip
+    charger.close()
+    meter.close()
 
 
 def test_the_command_sends_one_and_says_what_failed(running: Running, web: Web) -> None:

@@ -39,7 +39,7 @@ def test_what_the_page_shows_loads() -> None:
         ('[[notify]]\nname = "a"\nurl = "nobody"', "line 5: notify"),
         (
             '[[notify]]\nname = "a"\nurl = "json://a"\nabout = ["love"]',
-            "is not a list of fault, offline, full, overload",
+            "is not a list of fault, offline, full, overload, cards",
         ),
         ('[[notify]]\nname = "a"\nurl = "json://a"\nurgent = true', "urgent: is not known here"),
     ],
