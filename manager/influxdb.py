@@ -6,14 +6,18 @@
     state,site=home,device=Charger-1 state="C2",offer_a=16i <ns>
 
 Within its millisecond a point bears the number of its row in the outbox as nanoseconds: two readings
-of one millisecond stay two points, and what is sent twice is the same point twice.
+of one millisecond stay two points, and what is sent twice is the same point twice. A charger says a
+session's end until it is told that it is on disk: its point has the moment in the store, so that it is
+one point however often that was, manager started anew or not.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Mapping
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,8 +34,17 @@ _TEXT = str.maketrans({'"': r"\"", "\\": r"\\", "\n": " "})
 _NO_CONTENT, _BAD_REQUEST, _TOO_LARGE = 204, 400, 413
 
 
-def lines(site: str, records: Iterable[Record]) -> list[str]:
-    """Line protocol of these rows; kinds InfluxDB is not told of give none."""
+_ENDED = (
+    "SELECT end_ms FROM session WHERE charger = ? AND number = ? AND energy_wh = ?"
+    " AND end_ms IS NOT NULL ORDER BY id DESC LIMIT 1"
+)
+Ended = Callable[[str, Mapping[str, Any]], int | None]
+
+
+def lines(site: str, records: Iterable[Record], ended: Ended) -> list[str]:
+    """Line protocol of these rows; kinds InfluxDB is not told of give none. `ended`: when a session
+    did, by its charger and what that said.
+    """
     found: list[str] = []
     for n, device, _, _, kind, t_ms, text in records:
         fields = json.loads(text)
@@ -42,7 +55,8 @@ def lines(site: str, records: Iterable[Record]) -> list[str]:
             kept = {k: fields[k] for k in ("offer_a", "lease", "reason")}
             found.append(_line("offer", {"site": site, "charger": fields["charger"]}, kept, ns))
         elif kind == "session_end":
-            ns -= fields["age_s"] * 1_000_000_000
+            end_ms = ended(device, fields)
+            ns = (t_ms - fields["age_s"] * 1000 if end_ms is None else end_ms) * 1_000_000
             kept = {k: fields[k] for k in ("session", "energy_wh", "duration_s", "why")}
             found.append(_line("session", {"site": site, "charger": device}, kept, ns))
         elif kind in _STATES:
@@ -84,20 +98,18 @@ class InfluxWriter(Onward):
         self._posts = Posts(settings.url, settings.ca)
         self._target = f"/write?db={quote(settings.database, safe='')}&precision=ns"
         self._headers = authorization(settings)
-        self._ended: dict[str, int] = {}  # charger -> its session last written
 
     def deliver(self, records: list[Record]) -> None:
         """All of them, or ForwardError. What InfluxDB will never take is counted and passed over."""
-        self._write(lines(self._site, [r for r in records if self._is_news(r)]))
+        with closing(sqlite3.connect(self._path, timeout=30)) as db:
 
-    def _is_news(self, record: Record) -> bool:
-        """A charger says a session's end until it is told that it is on disk: once is enough."""
-        if record[4] != "session_end":
-            return True
-        number = int(json.loads(record[6])["session"])
-        known = self._ended.get(record[1]) == number
-        self._ended[record[1]] = number
-        return not known
+            def ended(charger: str, said: Mapping[str, Any]) -> int | None:
+                asked = charger, said["session"], said["energy_wh"]
+                row = db.execute(_ENDED, asked).fetchone()
+                return None if row is None else int(row[0])
+
+            points = lines(self._site, records, ended)
+        self._write(points)
 
     def _write(self, points: list[str]) -> None:
         if not points:
@@ -116,9 +128,8 @@ class InfluxWriter(Onward):
             raise ForwardError(f"{status} {words}")
 
     def let_go(self) -> None:
-        """Close the connection, and take nothing for said that may not have been."""
+        """Close the connection."""
         self._posts.close()
-        self._ended.clear()
 
 
 def authorization(settings: InfluxDb) -> dict[str, str]:
