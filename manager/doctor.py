@@ -214,6 +214,7 @@ def _files(site: Site) -> Iterator[Finding]:
         f.ca_key,
         f.broker / "broker.key",
         f.broker / "passwords",
+        f.home_password,
         f.path / "manager.key",
     ]
     secret += [
@@ -342,6 +343,13 @@ def _passwords(site: Site) -> Iterator[Finding]:
             "passwords", f"not those on the board: {', '.join(wrong)}",
             f"remove its line from {f.broker}/passwords, then ievcc devices add NAME",
         )  # fmt: skip
+    if f.home_password.exists():
+        password = f.home_password.read_text().strip()
+        if not access.is_password(lines.get(access.HOME_ASSISTANT, ""), password):
+            yield warn(
+                "passwords", f"Home Assistant's is another than in {f.home_password}",
+                f"rm {f.home_password}, if it was you who gave it another",
+            )  # fmt: skip
     strangers = sorted(set(lines) - {m.id for m in f.members()} - {access.HOME_ASSISTANT})
     if strangers:
         yield warn(
@@ -349,7 +357,7 @@ def _passwords(site: Site) -> Iterator[Finding]:
             f"remove them from {f.broker}/passwords if they are not yours",
         )  # fmt: skip
     if not wrong and not strangers:
-        yield ok("passwords", f"{len(lines)} as on the boards")
+        yield ok("passwords", f"{len(lines)}, as on the boards")
 
 
 def _service(site: Site) -> Iterator[Finding]:

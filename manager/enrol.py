@@ -55,6 +55,11 @@ class Folder:
         return self.path / "authority" / "ca.key"
 
     @property
+    def home_password(self) -> Path:
+        """Home Assistant's password at the broker, as `init` made it; it is not needed once it is there."""
+        return self.broker / "homeassistant.password"
+
+    @property
     def broker(self) -> Path:
         """What mosquitto reads."""
         return self.path / "broker"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import shutil
 import socket
 import sys
@@ -21,7 +22,7 @@ from typing import Annotated
 import typer
 
 from manager import access, authority, unit
-from manager.enrol import SECRET, SHOWN, Folder, enrol, replace, write_new
+from manager.enrol import PASSWORD_BYTES, SECRET, SHOWN, Folder, enrol, replace, write_new
 from manager.refusal import Refusal
 from manager.site_file import SiteFileError, parse
 from manager.web.guard import is_loopback
@@ -136,7 +137,11 @@ def _broker(folder: Folder, wanted: Wanted, now: datetime, made: list[str]) -> N
         issued = authority.issue(folder.authority(), "broker", now, names_of(wanted.hosts))
         _pair(b / "broker.crt", b / "broker.key", issued, made)
     _new(b / "acl", access.rules(wanted.name, ()), made, SECRET)
-    _new(b / "passwords", "", made, SECRET)
+    home = secrets.token_urlsafe(PASSWORD_BYTES)
+    line = access.password_line(access.HOME_ASSISTANT, home, secrets.token_bytes(12))
+    if write_new(b / "passwords", line + "\n", SECRET):
+        made.append(str(b / "passwords"))
+        _new(folder.home_password, home + "\n", made, SECRET)
     files = wanted.broker_files
     conf = access.configuration(files, wanted.tls_port, wanted.plain_port, wanted.listen)
     _new(b / "mosquitto.conf", conf, made)
@@ -242,7 +247,9 @@ Next:
        sudo -u {user} ievcc accounts add NAME --role administrator --config {folder.site_file}
   5. put each device's files onto its board: ievcc devices provision
   6. look whether all is well: sudo -u {user} ievcc doctor --config {folder.site_file}
-  7. keep a backup where this computer's disk is not: ievcc backup FILE
+  7. for Home Assistant: its user at the broker is homeassistant, with the password in
+       {folder.home_password}
+  8. keep a backup where this computer's disk is not: ievcc backup FILE
 """
 
 

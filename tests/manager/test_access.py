@@ -39,7 +39,10 @@ class Site:
             self.certify(self.authority, name)
         (folder / "acl").write_text(access.rules(SITE, MEMBERS))
         (folder / "passwords").write_text(
-            access.password_line("Counter-1", "right", b"twelve bytes") + "\n"
+            access.password_line("Counter-1", "right", b"twelve bytes")
+            + "\n"
+            + access.password_line("homeassistant", "home", b"other twelve")
+            + "\n"
         )
         conf = access.configuration(folder, self.tls_port, self.plain_port, "127.0.0.1")
         conf += "log_dest stderr\n"
@@ -190,6 +193,39 @@ def test_each_writes_its_own_topics_only(site: Site, who: str, topic: str, passe
     if client is not watcher:
         client.close()
     watcher.close()
+
+
+def test_home_assistant_reaches_what_is_made_for_it_and_nothing_else(site: Site) -> None:
+    root = f"ievcc/{SITE}"
+    passes = {"homeassistant/status", f"{root}/home/Charger-1/set/limit"}
+    stopped = {
+        "homeassistant/sensor/x/config", f"{root}/home/Charger-1/now", f"{root}/Charger-1/down",
+        f"{root}/Charger-1/up", f"{root}/Counter-1/new", f"{root}/manager/state",
+    }  # fmt: skip
+    heard = {f"{root}/home/Charger-1/now", "homeassistant/sensor/x/config"}
+    manager = site.client("manager")
+    home = site.client(user="homeassistant", password="home")
+    assert manager.admitted
+    assert home.admitted
+    manager.mqtt.subscribe([(f"{root}/#", 1), ("homeassistant/status", 1)])
+    home.mqtt.subscribe(
+        [("#", 1), (f"{root}/#", 1), ("homeassistant/#", 1), (f"{root}/home/#", 1)]
+    )
+    time.sleep(0.3)
+    for topic in sorted(passes | stopped):
+        home.mqtt.publish(topic, b"from home", 1)
+    for topic in (*sorted(heard), f"{root}/Charger-1/down", f"{root}/mark"):
+        manager.mqtt.publish(topic, b"from us", 1)
+    home.mqtt.publish("homeassistant/status", b"mark", 1)
+    deadline = time.monotonic() + 5
+    marks = [(f"{root}/mark", b"from us"), ("homeassistant/status", b"mark")]
+    while not all(mark in manager.heard for mark in marks) or len(home.heard) < len(heard):
+        assert time.monotonic() < deadline, (manager.heard, home.heard)
+        time.sleep(0.02)
+    assert {t for t, said in manager.heard if said == b"from home"} == passes
+    assert {t for t, said in home.heard if said == b"from us"} == heard
+    for client in (manager, home):
+        client.close()
 
 
 def test_a_device_does_not_hear_the_others(site: Site) -> None:

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,11 +151,18 @@ def clock_set_back(folder: Folder) -> None:
          "access list", "Charger-1 is enrolled and not on it", "devices add"),
         (edit("broker/passwords", "Counter-1:$7$101$", "Counter-1:$7$101$AAAA"),
          "passwords", "not those on the board: Counter-1", "devices add"),
+        (wide("broker/homeassistant.password"), "file modes", "homeassistant.password", "chmod 600"),
+        (edit("broker/acl", "user homeassistant\n", "user homeassistant\ntopic write ievcc/#\n"),
+         "access list", "homeassistant reaches topic write ievcc/#", "init"),
+        (edit("broker/mosquitto.conf", "acl_file", "# acl_file"),
+         "broker's configuration", "lacks acl_file", "init"),
         (gone("systemd/ievcc.service"), "service", "missing", "init"),
         (damaged_store, "store", "", "restore"),
         (newer_store, "store", "of version 9999", "update"),
         (clock_set_back, "clock", "further", "timedatectl"),
         (edit("site.toml", 'host = "127.0.0.1"', 'host = "0.0.0.0"'), "page", "", "accounts add"),
+        (edit("site.toml", "[store]", '[[notify]]\nname = "Ana"\nurl = "nosuch://x"\n[store]'),
+         "who is told", "no url that Apprise knows: Ana", "docs/integrations.md"),
     ],
 )  # fmt: skip
 def test_what_is_broken_is_named_and_how_to_mend_it(
@@ -166,6 +174,58 @@ def test_what_is_broken_is_named_and_how_to_mend_it(
     wrong = found(folder)
     named = [f for f in wrong if f.what == what and words in f.words and mend in f.mend]
     assert named, wrong
+
+
+@pytest.mark.parametrize(
+    ("breaks", "what", "words", "mend"),
+    [
+        (edit("broker/acl", "topic read $SYS/broker/log/N\n", ""),
+         "access list", "the manager lacks topic read $SYS/broker/log/N", "under `user manager`"),
+        (edit("broker/passwords", "homeassistant:$7$101$", "homeassistant:$7$101$AAAA"),
+         "passwords", "Home Assistant's is another", "rm "),
+        (edit("broker/passwords", "homeassistant:", "somebody:"),
+         "passwords", "of nobody enrolled: somebody", "if they are not yours"),
+    ],
+)  # fmt: skip
+def test_what_should_not_stay_so_is_named_too(
+    folder: Folder, breaks: Break, what: str, words: str, mend: str
+) -> None:
+    breaks(folder)
+    named = [f for f in found(folder, "warn") if (f.what, words in f.words) == (what, True)]
+    assert named, found(folder, "warn")
+    assert mend in named[0].mend
+
+
+WELL: dict[str, Any] = {
+    "broker": {"connected": True, "messages_refused": 0, "connections_refused": 0},
+    "store": "ok", "taken": 7, "refused": {}, "sinks": [{"name": "fog", "sent": 3, "trouble": ""}],
+    "meters": [{"id": "Counter-1", "online": True}],
+    "chargers": [{"id": "Charger-1", "online": True}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("says", "level", "what", "words"),
+    [
+        ({}, "ok", "manager", "runs, 7 messages taken"),
+        ({}, "ok", "fog", "3 records sent"),
+        ({"broker": {**WELL["broker"], "connected": False}}, "bad", "manager", "has no broker"),
+        ({"store": "the disk is full"}, "bad", "manager", "cannot write: the disk is full"),
+        ({"sinks": [{"name": "influxdb", "sent": 3, "trouble": "503"}]},
+         "bad", "influxdb", "records wait for it: 503"),
+        ({"chargers": [{"id": "Charger-1", "online": False}]}, "warn", "boards", "offline: Charger-1"),
+        ({"refused": {"replay": 2, "signature": 1}}, "warn", "boards", "2 replay, 1 signature"),
+        ({"broker": {**WELL["broker"], "messages_refused": 9}}, "warn", "broker", "away 9 messages"),
+        ({"broker": {**WELL["broker"], "connections_refused": 4}},
+         "warn", "broker", "away 4 connections"),
+    ],
+)  # fmt: skip
+def test_what_the_running_manager_says_of_itself(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, says: dict[str, object], level: str,
+    what: str, words: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(doctor, "ask", lambda _: {**WELL, **says})
+    assert [f for f in found(folder, level) if f.what == what and words in f.words]
 
 
 def test_what_ends_soon_is_told_before(folder: Folder) -> None:
