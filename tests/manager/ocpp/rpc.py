@@ -28,7 +28,8 @@ class Peer:
 
     def __init__(self, script: str, *arguments: object, hurry: object = None) -> None:
         """`hurry`: what `peers/hurry.mjs` takes, for a clock that is fast."""
-        self._command = [node(), str(HERE / f"{script}.mjs"), *map(json.dumps, arguments)]
+        self._script = str(HERE / f"{script}.mjs")
+        self._command = [node(), self._script, *map(json.dumps, arguments)]
         if hurry is not None:
             self._command[1:1] = ["--import", str(HERE / "hurry.mjs")]
         self._environment = {**os.environ, "HURRY": json.dumps(hurry)}
@@ -46,6 +47,16 @@ class Peer:
         )
         self._reading = asyncio.create_task(self._read())
         return self
+
+    async def restart(self, *arguments: object) -> None:
+        """Kill it and start it anew with these arguments; what it said stays said."""
+        await self.__aexit__()
+        for future in self._answers.values():
+            if not future.done():
+                future.set_result({"error": "Gone", "words": "it was killed"})
+        self._answers.clear()
+        self._command[self._command.index(self._script) + 1 :] = map(json.dumps, arguments)
+        await self.__aenter__()
 
     async def __aexit__(self, *_: object) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -157,7 +157,7 @@ ROWS = [
     new("all", "GetBaseReport", {"requestId": 1, "reportBase": "FullInventory"}, word("Accepted"),
         then=("NotifyReport", {"requestId": 1, "seqNo": 2, "tbc": False})),
     new("what may be changed", "GetBaseReport", {"requestId": 2, "reportBase": "ConfigurationInventory"},
-        word("Accepted"), then=("NotifyReport", {"requestId": 2, "seqNo": 0, "tbc": False})),
+        word("Accepted"), then=("NotifyReport", {"requestId": 2, "seqNo": 1, "tbc": False})),
     new("a summary", "GetBaseReport", {"requestId": 3, "reportBase": "SummaryInventory"}, word("NotSupported")),
     new("one variable", "GetReport",
         {"requestId": 4, "componentVariable": [variable("AuthCtrlr", "LocalPreAuthorize")]}, word("Accepted"),

@@ -32,6 +32,12 @@ class Board:
         self.state, self.lease, self.limit = "A1", 0, 0
         here.manager.adapters[name] = self.take
 
+    def moved(self, here: Building) -> None:
+        """Its manager was started anew, and so, to be sure, was it."""
+        self.here, self.boot, self.seq = here, self.boot + 1, itertools.count(2)
+        self.lease = self.limit = 0
+        here.manager.adapters[self.name] = self.take
+
     def take(self, message: Any) -> None:
         if message["code"] == protocol.AVAILABLE_LOAD:
             self.lease, self.limit = message["lease"], message["limit_a"]
@@ -108,20 +114,19 @@ async def network(
 ) -> AsyncGenerator[tuple[Building, Board, Upward]]:
     """A manager with one charger of ours, a charge point of the central system at this port."""
     async with building(folder, site_text("Elsewhere"), cards=cards) as here:
-        up = Up(
-            f"ws://127.0.0.1:{port}/ocpp",
-            "IEVCC-home",
-            version,
-            password=SECRET,
-            chargers=("Charger-1",),
-            **more,
-        )
-        upward = Upward(here.manager, up, folder)
         board = Board(here, "Charger-1", boot)
-        board.announce()
-        here.beside(upward.run())
-        here.beside(board.live())
-        yield here, board, upward
+        yield here, board, charge_point(board, port, version, folder, **more)
+
+
+def charge_point(board: Board, port: int, version: str, folder: Path, **more: Any) -> Upward:
+    """Have its manager be a charge point for this board, at the central system at this port."""
+    url, here = f"ws://127.0.0.1:{port}/ocpp", board.here
+    up = Up(url, "IEVCC-home", version, password=SECRET, chargers=(board.name,), **more)
+    upward = Upward(here.manager, up, folder)
+    board.announce()
+    here.beside(upward.run())
+    here.beside(board.live())
+    return upward
 
 
 def listening(peer: Peer) -> int:

@@ -8,9 +8,11 @@ import { obey, say, watch } from "./lines.mjs";
 
 const passwords = JSON.parse(process.argv[2] ?? "{}");
 const tls = JSON.parse(process.argv[3] ?? "null");
+// One that is started anew: at which port, and from which transaction's number on.
+const again = JSON.parse(process.argv[4] ?? '{"port":0,"transaction":100}');
 const server = new RPCServer({ protocols: ["ocpp2.0.1", "ocpp1.6"], strictMode: true });
 const clients = new Map();
-let transaction = 100;
+let transaction = again.transaction;
 let silent = false; // loses the answers it owes, as a network does
 let away = false; // cannot be reached
 const judged = (tag) => (tag.startsWith("99") ? "Invalid" : "Accepted");
@@ -63,7 +65,7 @@ server.on("client", (client) => {
 });
 
 if (tls === null) {
-  const http = await server.listen(0, "127.0.0.1");
+  const http = await server.listen(again.port, "127.0.0.1");
   say({ event: "listening", port: http.address().port });
 } else {
   const files = Object.fromEntries(Object.entries(tls).map(([name, file]) => [name, readFileSync(file)]));

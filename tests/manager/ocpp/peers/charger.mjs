@@ -161,7 +161,12 @@ async function begin(tag) {
   return answer.idTokenInfo.status;
 }
 
-async function end(reason = "Local") {
+let ending = null;
+function end(reason) {
+  return (ending ??= finish(reason).finally(() => (ending = null)));
+}
+
+async function finish(reason = "Local") {
   if (transaction === null) return;
   wants = drawn = 0;
   say({ event: "ends", wh: Math.round(energy) });
