@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from manager.ocpp.point import Outlet
 from tests.manager.ocpp.above import Above, both
 from tests.manager.ocpp.building import until
+from tests.manager.ocpp.files import Files, served
 from tests.manager.ocpp.test_strict_central import CARD, profile
 
 Payload = dict[str, Any]
@@ -493,6 +494,55 @@ def test_a_reset_that_waits_for_the_session(networks: dict[str, Above]) -> None:
         assert not [o for o in above.board.orders[-1:] if o.get("command") == "reset"]
         await above.end_session()
         await until("it is done", lambda: above.board.orders[-1].get("command") == "reset")
+
+    above.run(test())
+
+
+def test_a_log_is_left_by_the_tries_and_the_times_asked_for(above: Above) -> None:
+    old = above.old
+    method = "GetDiagnostics" if old else "GetLog"
+    said = f"{'Diagnostics' if old else 'Log'}StatusNotification"
+    failed = "UploadFailed" if old else "UploadFailure"
+
+    async def leave(files: Files, retries: int, number: int, **span: str) -> list[Payload]:
+        """The events in what was left, if it was; each request fails before the `files.fails`th."""
+        since, files.asked = above.mark(), []
+        what: Payload = {"retries": retries, "retryInterval": 0}
+        if old:
+            what |= {"location": files.url, **span}
+        else:
+            names = {"startTime": "oldestTimestamp", "stopTime": "latestTimestamp"}
+            log = {"remoteLocation": files.url, **{names[k]: v for k, v in span.items()}}
+            what |= {"logType": "DiagnosticsLog", "requestId": number, "log": log}
+        answer = await above.ask(method, **what)
+        ends = ("Uploaded", failed)
+
+        def words() -> list[str]:
+            return [str(p["status"]) for p in above.said(said, since)]
+
+        await until("it is left or is not", lambda: words()[-1:] and words()[-1] in ends)
+        assert words()[0] == "Uploading"
+        if not old:
+            assert {p["requestId"] for p in above.said(said, since)} == {number}
+        name = answer["fileName" if old else "filename"]
+        found = files.left.pop(f"/{name}", None)
+        assert (found is None) == (words()[-1] == failed)
+        events: list[Payload] = [] if found is None else json.loads(found)["events"]
+        return events
+
+    async def test() -> None:
+        with served() as files:
+            above.here.manager.note("test", "Charger-1", "something happened")
+            files.fails = 2
+            events = await leave(files, 2, 1)
+            assert len(files.asked) == 3
+            assert "something happened" in str(events)
+            files.fails = 9
+            await leave(files, 1, 2)
+            assert len(files.asked) == 2
+            files.fails = 0
+            assert await leave(files, 0, 3, startTime="2999-01-01T00:00:00Z") == []
+            assert await leave(files, 0, 4, stopTime="2020-01-01T00:00:00Z") == []
 
     above.run(test())
 
