@@ -7,6 +7,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from shared import protocol
 from tests.live.running import Device, Running
 from tests.live.test_sessions_survive import KEY, Charger
-from tests.manager.ocpp.building import until
+from tests.manager.ocpp.building import Scenario, side_by_side, until
 from tests.manager.ocpp.files import Files, served
 from tests.manager.ocpp.rpc import Peer
 
@@ -138,8 +139,10 @@ class Killed:
         assert len(numbers) == len(told)
         assert all(n == list(range(len(n))) for n in numbers.values())
 
-    async def firmware_on_a_date_with_retries(self, files: Files) -> None:
-        """Not before its date, as often as asked, over a restart; and installed when the board says so, once."""
+    async def firmware_on_a_date_with_retries(self, files: Files, *, again: bool) -> None:
+        """Not before its date, as often as asked, over a restart; and installed when the board says so, once: `again`:
+        over another restart, too.
+        """
         said = "FirmwareStatusNotification"
 
         def words() -> list[str]:
@@ -166,7 +169,8 @@ class Killed:
             "Installing",
         ]
         offer = await asyncio.to_thread(self.charger.hear, protocol.UPDATE_OFFER, 30)
-        await self.kill()
+        if again:
+            await self.kill()
         done = {"update": offer["update"], "state": "done", "offset": offer["size"]}
         for _ in range(2):
             await asyncio.to_thread(
@@ -182,11 +186,7 @@ class Killed:
             assert {p.get("requestId") for p in self.peer.calls(said)[:-1]} == {7}
 
 
-@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
-@pytest.mark.parametrize(
-    "kills", [2, pytest.param(100, marks=(pytest.mark.soak, pytest.mark.timeout(3600)))]
-)
-def test_killed(tmp_path: Path, mosquitto: str, version: str, kills: int) -> None:
+def killed(folder: Path, version: str, kills: int) -> None:
     async def test(peer: Peer, running: Running, files: Files) -> None:
         meter = await asyncio.to_thread(Device, running, "Counter-1", key=KEY)
         assert "registered" in await asyncio.to_thread(meter.announce_counter)
@@ -195,7 +195,9 @@ def test_killed(tmp_path: Path, mosquitto: str, version: str, kills: int) -> Non
             await until("it is a charge point", lambda: peer.calls("StatusNotification"), 60)
             await system.killed_with_sessions_waiting(kills)
             system.each_once_and_in_order(kills)
-            await system.firmware_on_a_date_with_retries(files)
+            await system.firmware_on_a_date_with_retries(
+                files, again=kills > 2 or version == "1.6"
+            )
             assert peer.violations == []
         finally:
             system.charger.close()
@@ -205,7 +207,7 @@ def test_killed(tmp_path: Path, mosquitto: str, version: str, kills: int) -> Non
         async with Peer("central", {POINT: "of the network"}) as peer:
             await until("it listens", lambda: peer.of("listening"))
             text = SITE.format(port=peer.of("listening")[0]["port"], version=version)
-            running = await asyncio.to_thread(Running, tmp_path, text)
+            running = await asyncio.to_thread(Running, folder, text)
             try:
                 with served() as files:
                     await test(peer, running, files)
@@ -213,3 +215,25 @@ def test_killed(tmp_path: Path, mosquitto: str, version: str, kills: int) -> Non
                 running.stop()
 
     asyncio.run(whole())
+
+
+SLICE: dict[str, Scenario] = {v: partial(killed, version=v, kills=2) for v in ("1.6", "2.0.1")}
+
+
+@pytest.fixture(scope="module")
+def slices(tmp_path_factory: pytest.TempPathFactory, mosquitto: str) -> dict[str, Future[None]]:
+    del mosquitto  # it is there
+    return side_by_side(SLICE, tmp_path_factory.mktemp("killed"))
+
+
+@pytest.mark.parametrize("version", SLICE)
+def test_killed_twice(version: str, slices: dict[str, Future[None]]) -> None:
+    slices[version].result(280)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("version", SLICE)
+def test_killed_a_hundred_times(tmp_path: Path, mosquitto: str, version: str) -> None:
+    del mosquitto
+    killed(tmp_path, version, 100)
