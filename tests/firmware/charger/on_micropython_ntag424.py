@@ -70,3 +70,22 @@ def test_a_counter_counts_once():
         raise AssertionError(used)
     counters.use("04de5f1eacc040", 62)
     assert Kept.text == '{"04de5f1eacc040": 62}'
+
+    class File:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def read(self):
+            return Kept.text
+
+    ntag424.open = lambda _name: File()
+    counters = ntag424.Counters()  # after a power cut
+    try:
+        counters.use("04de5f1eacc040", 62)
+    except SunError:
+        counters.use("04de5f1eacc040", 63)
+        return
+    raise AssertionError("a message read before the power cut was taken again")

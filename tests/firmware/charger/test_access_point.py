@@ -3,16 +3,18 @@
 import asyncio
 import contextlib
 import json
+import re
 import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from playwright.async_api import async_playwright, expect
 
 from simulator.board import Board
+from tests.firmware.charger.test_safety_lane import board_module  # noqa: F401
 from tests.firmware.energy_meter.test_first_setup import ARGS, opened
 
 pytestmark = [pytest.mark.board, pytest.mark.browser]
@@ -110,6 +112,53 @@ def test_a_telephone_sets_the_charger_up_while_it_charges(
             await browser.close()
 
     asyncio.run(run())
+
+
+def test_the_access_point_has_a_password_of_its_own(
+    tmp_path: Path, micropython: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def printed(name: str, **settings: Any) -> str:
+        async with new_charger(tmp_path / name, id=name, **settings) as (board, _):
+            board.quiet = False
+            board.installation.button = True
+            said: list[str] = []
+
+            def asked() -> list[str]:
+                said.append(capsys.readouterr().out)
+                return re.findall(
+                    "access point CCVEI, password (.*), http://192.168.4.1/", "".join(said)
+                )
+
+            return str((await until(asked))[0])
+
+    one, other = (asyncio.run(printed(name)) for name in ("One", "Other"))
+    assert re.fullmatch("ccvei-[0-9a-f]{6}", one)
+    assert re.fullmatch("ccvei-[0-9a-f]{6}", other)
+    assert one != other
+    assert asyncio.run(printed("Set", portal_password="long enough")) == "long enough"
+
+
+def test_it_is_a_wpa2_access_point(board_module: Any) -> None:  # noqa: F811
+    class Wlan:
+        IF_STA, IF_AP, SEC_WPA2 = 0, 1, 3
+        said: ClassVar[list[Any]] = []
+
+        def __init__(self, which: int) -> None:
+            self.which = which
+
+        def active(self, on: bool) -> None:
+            self.said.append((self.which, on))
+
+        def config(self, **what: Any) -> None:
+            self.said.append(what)
+
+    board_module.network.WLAN = Wlan
+    board_module.access_point("CCVEI", "ccvei-a1b2c3")
+    assert Wlan.said == [
+        (0, False),
+        (1, True),
+        {"ssid": "CCVEI", "security": 3, "key": "ccvei-a1b2c3"},
+    ]
 
 
 def test_rude_visitors_do_not_disturb_charging(tmp_path: Path, micropython: str) -> None:
