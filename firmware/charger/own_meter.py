@@ -48,6 +48,8 @@ class OwnMeter:
         try:
             reading = self._pzems[self._turn].answer(ticks)
             if reading is None:
+                # It is still to come; or that was its address, and the next question is for a reading.
+                self._asking = self._bus.waiting
                 return
         except ModbusError:
             self.errors += 1

@@ -42,7 +42,9 @@ def announces(manager: ChargerManager, before: int) -> bool:
 
 
 def hours(folder: Path, record_property, simulated_s: int) -> None:
-    with charger(folder, speed=SPEED, mode="manual", manual_a=10, start_delay_s=0) as (
+    # Without the sense line: a contactor that the bench opens late, on a busy computer and under a fast clock, is no
+    # welded one, which would take a restart.
+    with charger(folder, speed=SPEED, mode="manual", manual_a=10, mains_sense=0) as (
         bench,
         manager,
     ):

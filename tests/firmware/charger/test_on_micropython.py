@@ -16,6 +16,7 @@ PURE = (
     "test_recorded_charging.py",
     "test_sessions.py",
     "test_attendant.py",
+    "test_own_meter.py",
     "test_access.py",
     "test_pn532.py",
     "on_micropython_ntag424.py",
