@@ -377,6 +377,7 @@ def administrator(
             db,
             "SELECT r.at, r.kind, r.fields, d.name AS device FROM record r JOIN device d ON d.id = r.device_id"
             " WHERE d.site_id = %s AND r.kind IN ('event', 'fault') AND r.at > %s"
+            " AND r.fields ->> 'kind' IS DISTINCT FROM 'state'"  # a car that comes, charges, goes
             " ORDER BY r.at DESC LIMIT 20",
             (site, now - timedelta(days=7)),
         )
