@@ -25,6 +25,7 @@ _WORDS = {
         "bill": "Bill",
         "credit": "Credit note",
         "undoes": "for bill",
+        "date": "Date",
         "month": "Month",
         "for": "For",
         "from": "From",
@@ -47,6 +48,7 @@ _WORDS = {
         "bill": "Fatura",
         "credit": "Nota de crédito",
         "undoes": "da fatura",
+        "date": "Data",
         "month": "Mês",
         "for": "Para",
         "from": "De",
@@ -66,6 +68,7 @@ _WORDS = {
         "page": "Página",
     },
 }
+_DAYS = {"en": "%Y-%m-%d", "pt": "%d/%m/%Y"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,11 @@ def to_pdf(
     """The bill as PDF for the user named `reader`; same bill and `made`, same file."""
     w = _words(language)
     zone = ZoneInfo(timezone)
+    day = _DAYS[language]
+
+    def figures(text: str) -> str:
+        return text.replace(".", ",") if language == "pt" else text
+
     pdf = _Page(w["page"])
     pdf.set_creation_date(made)
     title = w["credit"] if bill.credits else w["bill"]
@@ -145,6 +153,7 @@ def to_pdf(
     row(f"{title} {bill.number}", 18, "B", 10)
     if bill.credits:
         row(f"{w['undoes']} {bill.credits}")
+    row(f"{w['date']}: {made.astimezone(zone):{day}}")
     row(f"{w['month']}: {bill.month}")
     row(f"{w['for']}: {reader}")
     pdf.ln(5)
@@ -167,24 +176,26 @@ def to_pdf(
     cells((w["session"], w["quantity"], w["price"], f"{w['amount']} {bill.currency}"), "B")
     for item in bill.items:
         start, end = (datetime.fromtimestamp(s, zone) for s in (item.start_s, item.end_s))
-        until = f"{end:%H:%M}" if start.date() == end.date() else f"{end:%Y-%m-%d %H:%M}"
+        until = f"{end:%H:%M}" if start.date() == end.date() else f"{end:{day} %H:%M}"
         cells(
             (
-                f"{item.charger}  {start:%Y-%m-%d %H:%M} - {until}",
+                f"{item.charger}  {start:{day} %H:%M} - {until}",
                 "",
                 "",
-                money(item.net, 4),
+                figures(money(item.net, 4)),
             ),
             "B",
         )
         for line in item.lines:
             what = w["once"] if line.what == "session" else w[line.what]
-            cells(("    " + what, _quantity(line), _price(line), money(line.amount, 4)))
+            much, each = figures(_quantity(line)), figures(_price(line))
+            cells(("    " + what, much, each, figures(money(line.amount, 4))))
     pdf.ln(3)
-    cells((w["net"], "", "", money(bill.net, 4)))
+    energy = _quantity(Line("energy", bill.energy_wh, 0, 0))
+    cells((w["net"], figures(energy), "", figures(money(bill.net_cents))))
     for rate, tax in bill.taxes.items():
-        cells((f"{w['vat']} {rate // 10}.{rate % 10} %", "", "", money(tax)))
-    cells((f"{w['total']} {bill.currency}", "", "", money(bill.total)), "B")
+        cells((f"{w['vat']} {figures(f'{rate / 10:g}')} %", "", "", figures(money(tax))))
+    cells((f"{w['total']} {bill.currency}", "", "", figures(money(bill.total))), "B")
     return bytes(pdf.output())
 
 

@@ -85,13 +85,18 @@ def windows_to_text(windows: Iterable[Window]) -> str:
     said = []
     for (start, length, max_a), which in days.items():
         end = (start + length - 1) % 1440 + 1
-        spans = ",".join(DAYS[d] for d in sorted(which))
-        consecutive = sorted(which) == list(range(min(which), max(which) + 1))
-        if len(which) > 2 and consecutive:
-            spans = f"{DAYS[min(which)]}-{DAYS[max(which)]}"
+        spans = days_to_text(which)
         times = f"{start // 60:02d}:{start % 60:02d}-{end // 60:02d}:{end % 60:02d}"
         said.append(f"{spans} {times}" + ("" if max_a == 80 else f" {max_a} A"))
     return "; ".join(said)
+
+
+def days_to_text(days: Iterable[int]) -> str:
+    """Days of the week (0 is Monday) as one writes them: `mon-fri`, `sat,sun`."""
+    which = sorted(days)
+    if len(which) > 2 and which == list(range(which[0], which[-1] + 1)):
+        return f"{DAYS[which[0]]}-{DAYS[which[-1]]}"
+    return ",".join(DAYS[d] for d in which)
 
 
 def user_to_plain(user: User) -> dict[str, Any]:

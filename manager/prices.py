@@ -41,8 +41,8 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from manager.core import omie
-from manager.core.tariffs import ALL_DAYS, Rate, Spot, Tariff, TariffError
-from manager.people import DAYS
+from manager.core.tariffs import Rate, Spot, Tariff, TariffError
+from manager.people import DAYS, days_to_text
 from manager.refusal import Refusal
 
 # Where OMIE publishes a delivery day's prices for Portugal and Spain, from early afternoon on the
@@ -244,7 +244,7 @@ def tariff_to_plain(tariff: Tariff) -> dict[str, Any]:
         return said
     said["rates"] = [
         {
-            "days": "mon-sun" if r.days == ALL_DAYS else ",".join(DAYS[d] for d in sorted(r.days)),
+            "days": days_to_text(r.days),
             "from": f"{r.from_min // 60:02d}:{r.from_min % 60:02d}",
             "to": f"{r.to_min // 60:02d}:{r.to_min % 60:02d}",
             "per_kwh": _decimal(r.price_u, _PER_KWH),

@@ -40,6 +40,18 @@ class SettingsError(Refusal):
         self.where = where
 
 
+def usual() -> dict[str, Any]:
+    """What holds of `SITE` where the file says nothing."""
+    site = parse("[site]\nlimit_a = 30\n").site.settings
+    found: dict[str, Any] = {"margin_a": site.margin_ma / 1000, "turn_min": site.turn_ms / 60_000}
+    for name in SITE:
+        if name.endswith("_s"):
+            found[name] = getattr(site, name.removesuffix("_s") + "_ms") / 1000
+        elif hasattr(site, name) and getattr(site, name) is not None:
+            found[name] = getattr(site, name)
+    return found
+
+
 def version(text: str) -> str:
     """What changes when the file does."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -50,6 +62,7 @@ def shown(text: str) -> dict[str, Any]:
     raw = tomllib.loads(text)
     return {
         "version": version(text),
+        "usual": usual(),
         "site": _only(raw.get("site", {}), SITE),
         "feeders": [_only(t, FEEDER) for t in raw.get("feeder", [])],
         "windows": [_only(t, WINDOW) for t in raw.get("window", [])],

@@ -86,6 +86,11 @@ class Bill:
         return sum(item.net for item in self.items)
 
     @property
+    def net_cents(self) -> int:
+        """The same as whole cents (100 of our units)."""
+        return vat(self.net, 1000)
+
+    @property
     def energy_wh(self) -> int:
         return sum(item.energy_wh for item in self.items)
 
@@ -100,7 +105,7 @@ class Bill:
     @property
     def total(self) -> int:
         """To pay, whole cents (100 of our units)."""
-        return vat(self.net, 1000) + sum(self.taxes.values())
+        return self.net_cents + sum(self.taxes.values())
 
 
 def month_of(moment_s: int, timezone: str) -> str:

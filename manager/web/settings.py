@@ -22,6 +22,7 @@ class SettingsAnswer(Answer):
     """What may be changed while the manager runs, as the site file says it; no keys."""
 
     version: str = Field(description="of the file; to be sent with changes")
+    usual: dict[str, Value] = Field(description="what holds where the file says nothing")
     site: dict[str, Value]
     feeders: list[dict[str, Value]]
     windows: list[dict[str, Value]]

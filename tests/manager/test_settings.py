@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from manager import settings
 from manager.refusal import Refusal
+from manager.site_file import parse
 
 FILE = """# our building
 [site]
@@ -58,6 +60,17 @@ def test_a_change_leaves_every_comment_and_key() -> None:
     assert 'key = "00112233445566778899aabbccddeeff"' in new
     assert "worst_house_a" not in new
     assert settings.changed(new, {"feeders": [], "windows": []})[1].site.settings.windows == ()
+
+
+def test_what_is_usual_is_what_holds_where_nothing_is_said() -> None:
+    said = settings.usual()
+    assert (said["policy"], said["turn_min"], said["ttl_s"], said["max_chargers"]) == (
+        "fair", 15, 15, 64,
+    )  # fmt: skip
+    assert set(settings.SITE) - set(said) == {"limit_a", "worst_house_a"}
+    text = "[site]\nlimit_a = 30\n"
+    written = text + "".join(f"{name} = {json.dumps(value)}\n" for name, value in said.items())
+    assert parse(written).site.settings == parse(text).site.settings
 
 
 def test_nothing_changed_is_the_same_text() -> None:

@@ -55,14 +55,19 @@ export function select(options, chosen, attributes) {
   return e;
 }
 
-/** A table that scrolls by itself where it is too wide. Columns: [heading, (row) => cell, class]. */
+/**
+ * A table. Columns: [heading, (row) => cell, class]. Where it is too wide it scrolls by itself, and one of many
+ * columns shows each row as a block on a phone; the roles say that it is a table then too.
+ */
 export function table(caption, columns, rows, none) {
   if (!rows.length) return h("p", { class: "none" }, none);
-  const head = columns.map(([heading, , kind]) => h("th", { scope: "col", class: kind }, heading));
-  const body = rows.map((row) => h("tr", {}, columns.map(([, cell, kind], i) => (
-    i ? h("td", { class: kind }, cell(row)) : h("th", { scope: "row", class: kind }, cell(row))))));
+  const head = columns.map(([heading, , kind]) => h("th", { scope: "col", role: "columnheader", class: kind }, heading));
+  const body = rows.map((row) => h("tr", { role: "row" }, columns.map(([heading, cell, kind], i) => (
+    i ? h("td", { role: "cell", class: kind, "data-label": heading }, cell(row))
+      : h("th", { scope: "row", role: "rowheader", class: kind }, cell(row))))));
   return h("div", { class: "wide", tabindex: "0", role: "group", "aria-label": caption },
-    h("table", {}, h("caption", { class: "unseen" }, caption), h("thead", {}, h("tr", {}, head)), h("tbody", {}, body)));
+    h("table", { role: "table", class: columns.length > 4 ? "many" : null }, h("caption", { class: "unseen" }, caption),
+      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, head)), h("tbody", { role: "rowgroup" }, body)));
 }
 
 /** Buttons of which one is pressed; `chosen` is called with its value. */

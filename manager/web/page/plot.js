@@ -1,7 +1,7 @@
 // Plots: uPlot in the page's colours, redrawn when those or the width change.
 
 import { h } from "/assets/dom.js";
-import { amps, clock, onTheWall } from "/assets/words.js";
+import { amps, clock, onTheWall, plain } from "/assets/words.js";
 
 export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 export const carColour = (i) => `--car-${i % 6}`;
@@ -51,7 +51,7 @@ export class Plot {
       scales: { x: { time: true, range: made.range }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(made.least ?? 10, (high ?? 0) * 1.08)] } },
       axes: [
         { ...axis, values: made.times ?? hours, space: 76, splits: made.splits },
-        { ...axis, size: 52, values: (_, v) => v.map((n) => `${n} ${made.unit ?? "A"}`) },
+        { ...axis, size: (_, values) => 22 + 7 * Math.max(4, ...(values ?? []).map((v) => v.length)), values: (_, v) => v.map((n) => `${plain(n)} ${made.unit ?? "A"}`) },
       ],
       series: [
         { label: made.label, value: made.when ?? ((_, s) => (s == null ? "–" : clock(s * 1000))) },
@@ -78,7 +78,10 @@ export class Plot {
 
   // The legend shows the newest values, unless somebody points at others.
   newest() {
-    if (this.plot.cursor.left < 0) this.plot.setLegend({ idx: this.plot.data[0].length - 1 });
+    if (this.plot.cursor.left >= 0) return;
+    const [times, , ...rest] = this.plot.data; // the first line may go on where nothing was measured
+    const last = times.findLastIndex((_, i) => rest.some((values) => (values[i] ?? null) !== null));
+    this.plot.setLegend({ idx: last < 0 ? times.length - 1 : last });
   }
 
   end() {

@@ -3,7 +3,7 @@
 import { ask } from "/assets/ask.js";
 import { choice, h, say, table } from "/assets/dom.js";
 import { carColour, Plot } from "/assets/plot.js";
-import { amps, date, dayOf, dayStart, hour, kwh, longDate, month, t } from "/assets/words.js";
+import { amps, date, dayBelow, dayOf, dayStart, hour, kwh, longDate, month, t } from "/assets/words.js";
 
 let span = "day";
 let day = null; // [year, month, day] that is shown, or the first of what is shown
@@ -141,7 +141,7 @@ function energies(said) {
     data: [days.map((ms) => ms / 1000 + half), ...order.map((i) => tops[i].map((wh) => wh / 1000))],
     range: () => [from / 1000, to / 1000],
     splits: () => days.filter((_, i) => days.length <= 8 || i % 5 === 0).map((ms) => ms / 1000 + half),
-    times: (_, splits) => splits.map((s) => date(s * 1000)),
+    times: (_, splits) => splits.map((s) => dayBelow(s * 1000)),
     when: (_, s) => (s == null ? "–" : date(s * 1000)),
   }), t("plot.days"));
   const columns = [[t("history.day"), (i) => date(days[i])],

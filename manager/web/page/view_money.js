@@ -4,7 +4,7 @@ import { ask, may, Refused } from "/assets/ask.js";
 import { field, h, select, table } from "/assets/dom.js";
 import { tell, tried } from "/assets/page.js";
 import { downloads, months } from "/assets/view_sessions.js";
-import { date, dayOf, duration, kwh, money, t } from "/assets/words.js";
+import { dayMonthYear, dayOf, days, duration, kwh, money, monthOf, percent, plain, price, t } from "/assets/words.js";
 
 const REPORTS = ["user", "charger", "building", "fleet", "benefit"];
 
@@ -22,10 +22,10 @@ async function drawBills(section) {
     const rows = (await ask("/api/bills")).bills;
     const columns = [
       [t("money.number"), (b) => b.number],
-      [t("history.month"), (b) => b.month],
+      [t("history.month"), (b) => monthOf(b.month)],
       may("operator") ? [t("sessions.user"), (b) => b.name] : null,
       [t("money.total"), (b) => money(b.total, b.currency), "number"],
-      [t("money.made"), (b) => date(b.made_s * 1000)],
+      [t("money.made"), (b) => dayMonthYear(b.made_s * 1000)],
       [t("money.file"), (b) => [["pdf", "PDF"], ["csv", "CSV"]].map(([kind, words]) => h("a", {
         href: `/api/bills/${encodeURIComponent(b.number)}.${kind}`, download: "", "aria-label": `${words} ${b.number}`,
       }, words)).flatMap((link, i) => (i ? [" ", link] : [link]))],
@@ -54,7 +54,7 @@ function remark(b, draw) {
 
 function billing(draw) {
   const [year, now] = dayOf(Date.now());
-  const spans = Array.from({ length: 13 }, (_, n) => new Date(Date.UTC(year, now - n, 1)).toISOString().slice(0, 7)).map((m) => [m, m]);
+  const spans = Array.from({ length: 13 }, (_, n) => new Date(Date.UTC(year, now - n, 1)).toISOString().slice(0, 7)).map((m) => [m, monthOf(m)]);
   const which = select(spans, spans[1][0]);
   const early = select([["", t("money.only-over")], ["yes", t("money.early")]], "");
   return h("div", { class: "card" },
@@ -98,21 +98,23 @@ async function drawTariffs(section) {
 }
 
 function tariffCard(tariff, may_) {
-  const price = (name, words) => (Number(tariff[name]) ? `${words}: ${money(tariff[name], tariff.currency)}` : null);
+  const each = (name) => (Number(tariff[name]) ? `${t(`tariff.${name}`)}: ${price(tariff[name], tariff.currency)}` : null);
   const parts = [
-    price("per_session", t("tariff.per_session")), price("per_hour", t("tariff.per_hour")),
-    price("idle_per_hour", t("tariff.idle_per_hour")),
-    tariff.solar_per_kwh === null ? null : `${t("tariff.solar_per_kwh")}: ${tariff.solar_per_kwh} ${tariff.currency}`,
-    tariff.spot ? t("tariff.spot-words", tariff.spot) : null,
-    `${t("tariff.vat_percent")}: ${tariff.vat_percent} %`,
+    each("per_session"), each("per_hour"), each("idle_per_hour"),
+    Number(tariff.idle_per_hour) && tariff.idle_grace_min ? t("tariff.grace", { minutes: tariff.idle_grace_min }) : null,
+    tariff.solar_per_kwh === null ? null : `${t("tariff.solar_per_kwh")}: ${price(tariff.solar_per_kwh, tariff.currency)}`,
+    tariff.spot ? t("tariff.spot-words", {
+      area: tariff.spot.area, factor: plain(Number(tariff.spot.factor)), add: price(tariff.spot.add, tariff.currency),
+    }) : null,
+    t("tariff.vat", { percent: percent(tariff.vat_percent) }),
   ].filter(Boolean);
   const columns = [
-    [t("settings.window.days"), (r) => r.days],
+    [t("settings.window.days"), (r) => days(r.days)],
     [t("tariff.times"), (r) => `${r.from}–${r.to}`],
-    [t("tariff.per_kwh"), (r) => `${r.per_kwh} ${tariff.currency}`, "number"],
+    [t("tariff.per_kwh"), (r) => price(r.per_kwh, tariff.currency), "number"],
   ];
   return h("div", { class: "card" },
-    h("div", { class: "top" }, h("h3", {}, tariff.name), h("span", { class: "how" }, `${tariff.valid_from} – ${tariff.valid_to ?? ""}`)),
+    h("div", { class: "top" }, h("h3", {}, tariff.name), h("span", { class: "how" }, tariff.valid_to ? `${tariff.valid_from} – ${tariff.valid_to}` : t("tariff.since", { from: tariff.valid_from }))),
     h("p", { class: "why" }, parts.join(" · ")),
     tariff.rates ? table(`${t("tariff.rates")}: ${tariff.name}`, columns, tariff.rates, "") : null,
     may_ ? h("details", {}, h("summary", {}, t("people.change"), h("span", { class: "unseen" }, ` ${tariff.name}`)),
@@ -202,7 +204,11 @@ function reports() {
 
 function cell(name, row) {
   const value = row[name];
+  if (name === "name" && value === "" && row.user === "") return t("sessions.nobody");
   if (value === null || value === "") return "";
+  if (name === "month") return monthOf(value);
+  if (name === "whose") return t(`report.whose.${value}`);
+  if (name === "purpose") return t(`purpose.${value}`);
   if (name.endsWith("_wh")) return kwh(value);
   if (name.endsWith("_s")) return duration(value);
   if (["net", "billed", "value"].includes(name)) return money(value, row.currency);

@@ -5,9 +5,12 @@ import { choice, field, h, say, select } from "/assets/dom.js";
 import { listen, points, state as known } from "/assets/live.js";
 import { tried } from "/assets/page.js";
 import { carColour, Plot } from "/assets/plot.js";
-import { amps, clock, hour, kw, kwh, plain, t, told } from "/assets/words.js";
+import { amps, clock, hour, kw, kwh, plain, t, tenths, told } from "/assets/words.js";
 
 const priorities = () => Array.from({ length: 10 }, (_, n) => [String(n), n ? String(n) : t("priority.first")]);
+// Of these reasons a start changes nothing.
+const STOPPABLE = new Set(["whole", "share", "alone", "capped", "limited", "driver_limit", "rights_limit", "standby",
+  "turn", "time_to_spare", "planned", "resting", "raise_waits", "max_active", "window", "no_sun", "solar", "meter_lost"]);
 let minutes = 10;
 
 export function show(main) {
@@ -237,6 +240,9 @@ class Charger {
     this.unwish.hidden = c.wish === null;
     const mine = may("operator") || (c.user && c.user === me.user);
     const car = "BCD".includes(c.state[0] ?? " ");
+    // One that waits for a card is started, one that has its share or waits for it is stopped.
+    this.start.hidden = car && STOPPABLE.has(c.reason.kind);
+    this.stop.hidden = c.reason.kind === "not_authorised";
     this.buttons.hidden = !mine || !c.online || !car;
     this.wish.hidden = this.buttons.hidden;
     if (!this.limit) return;
@@ -267,7 +273,7 @@ class Meter {
 
   update(m) {
     say(this.current, m.current_a.map(amps).join(" ") || "–");
-    const age = m.age_ms === null ? t("meter.no-reading") : t("meter.age", { seconds: (m.age_ms / 1000).toFixed(1) });
+    const age = m.age_ms === null ? t("meter.no-reading") : t("meter.age", { seconds: tenths(m.age_ms / 1000) });
     say(this.how, `${told(`role.${m.role}`, t("meter.measures", { what: m.role_words }))}, ${age}${m.online ? "" : `, ${t("offline")}`}`);
   }
 }

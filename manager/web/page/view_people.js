@@ -4,7 +4,7 @@ import { ask, may, Refused } from "/assets/ask.js";
 import { field, h, select } from "/assets/dom.js";
 import { state } from "/assets/live.js";
 import { tell, tried } from "/assets/page.js";
-import { kwh, t } from "/assets/words.js";
+import { days, kwh, t } from "/assets/words.js";
 
 export async function show(main) {
   const box = h("div", {});
@@ -34,7 +34,7 @@ function userCard(u, cards, draw, open) {
   const rights = [
     u.max_a === null ? null : t("people.at-most", { amps: u.max_a }),
     u.priority === null ? null : `${t("now.priority")} ${u.priority}`,
-    u.windows || null,
+    days(u.windows) || null,
     u.quota_wh === null ? null : t("people.quota-used", { used: kwh(u.used_wh), quota: kwh(u.quota_wh) }),
     u.chargers.length ? t("people.only-at", { chargers: u.chargers.join(", ") }) : null,
     u.owns.length ? t("people.owner-of", { chargers: u.owns.join(", ") }) : null,
@@ -49,7 +49,7 @@ function userCard(u, cards, draw, open) {
     h("div", { class: "top" }, h("h3", {}, u.name), h("span", { class: u.active ? "how" : "how gone" }, u.active ? u.id : t("people.blocked"))),
     u.email ? h("p", { class: "how" }, u.email) : null,
     h("p", { class: "why" }, rights.join(" · ") || t("people.no-limits")),
-    h("p", { class: "how" }, t("people.this-month", { energy: kwh(u.used_wh) })),
+    u.quota_wh === null ? h("p", { class: "how" }, t("people.this-month", { energy: kwh(u.used_wh) })) : null,
     h("ul", { class: "events" }, cards.map((c) => cardRow(c, draw))));
   if (may("operator")) {
     box.append(details("card", t("people.add-card"), cardForm(u, draw)),

@@ -2,8 +2,9 @@
 
 import { ask, Refused } from "/assets/ask.js";
 import { field, h, select } from "/assets/dom.js";
+import { state } from "/assets/live.js";
 import { tell } from "/assets/page.js";
-import { t } from "/assets/words.js";
+import { plain, t } from "/assets/words.js";
 
 // name, kind, least, most, step; what is left empty is taken out of the file, so its usual value holds
 const SITE = [
@@ -37,15 +38,18 @@ function draw(main, read) {
   const values = {};
   const one = ([name, kind, low, high, step]) => {
     const now = read.site[name];
+    const used = read.usual[name];
+    const usual = t("settings.usual") + (used === undefined ? "" : `: ${
+      Array.isArray(kind) ? t(`settings.${name}.${used}`) : plain(used)}`);
     let input;
     if (Array.isArray(kind)) {
-      input = select([["", t("settings.usual")], ...kind.map((k) => [k, t(`settings.${name}.${k}`)])], now ?? "");
+      input = select([["", usual], ...kind.map((k) => [k, t(`settings.${name}.${k}`)])], now ?? "");
       values[name] = () => input.value || null;
     } else if (kind === "number") {
-      input = h("input", { type: "number", min: low, max: high, step, inputmode: "decimal", placeholder: t("settings.usual"), value: now ?? "" });
+      input = h("input", { type: "number", min: low, max: high, step, inputmode: "decimal", placeholder: usual, value: now ?? "" });
       values[name] = () => (input.value === "" ? null : Number(input.value));
     } else {
-      input = h("input", { type: "text", inputmode: "decimal", placeholder: t("settings.usual"), value: Array.isArray(now) ? now.join(" ") : now ?? "" });
+      input = h("input", { type: "text", inputmode: "decimal", placeholder: usual, value: Array.isArray(now) ? now.join(" ") : now ?? "" });
       values[name] = () => figures(input.value);
     }
     const made = field(t(`settings.${name}`), input, t(`settings.${name}.hint`));
@@ -203,6 +207,8 @@ function deviceRow(d, n, fields, places) {
     failsafe_a: field(t("settings.device.failsafe_a"), failsafe),
   };
   for (const [key, one] of Object.entries(made)) fields.set(`device[${n}].${key}`, one);
+  // Of a meter only its place can be said.
+  made.priority.hidden = made.failsafe_a.hidden = (state?.meters ?? []).some((m) => m.id === d.id);
   const values = () => ({ id: d.id, feeder: feeder.value === "main" && !d.feeder ? null : feeder.value, priority: whole(priority), failsafe_a: whole(failsafe) });
   const was = JSON.stringify(values());
   return {

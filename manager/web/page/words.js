@@ -34,7 +34,9 @@ export function t(key, values = {}) {
 
 /** What the manager says: by its kind where this language has words for it, else as it said it. */
 export function told(kind, words, values = {}) {
-  return filled(table[`told.${kind}`] ?? words, values);
+  const written = Object.entries(values).map(([name, v]) => [name, typeof v === "number" ? plain(v) : v]);
+  const kept = table[`told.${kind}`];
+  return kept ? filled(kept, Object.fromEntries(written)) : words;
 }
 
 const number = (least, most = least) => {
@@ -43,7 +45,7 @@ const number = (least, most = least) => {
     minimumFractionDigits: least, maximumFractionDigits: most,
   })).format(n);
 };
-const tenths = number(1);
+export const tenths = number(1);
 const hundredths = number(2);
 export const plain = number(0, 3);
 
@@ -55,12 +57,28 @@ export const money = (text, currency) => new Intl.NumberFormat(LOCALES[language]
   style: "currency", currency: currency || "EUR",
 }).format(text);
 
+/** A price as decimal text, with as many digits as it has. */
+export const price = (text, currency) => new Intl.NumberFormat(LOCALES[language], {
+  style: "currency", currency: currency || "EUR", minimumFractionDigits: 2, maximumFractionDigits: 6,
+}).format(text);
+
+/** A percentage as decimal text. */
+export const percent = (text) => `${number(0, 3)(Number(text))} %`;
+
+/** Days as they are written for the manager, `mon-fri`, in this language. */
+export const days = (text) => text.replaceAll(/\b(mon|tue|wed|thu|fri|sat|sun)\b/g, (day) => t(`day.${day}`));
+
 const time = (options) => (ms) => new Intl.DateTimeFormat(LOCALES[language], { timeZone: zone, ...options }).format(ms);
 export const clock = time({ hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 export const hour = time({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 export const date = time({ weekday: "short", day: "numeric", month: "short" });
 export const longDate = time({ weekday: "long", day: "numeric", month: "long", year: "numeric" });
 export const month = time({ month: "long", year: "numeric" });
+export const dayMonthYear = time({ year: "numeric", month: "2-digit", day: "2-digit" });
+/** "2026-11" in words. */
+export const monthOf = (text) => new Intl.DateTimeFormat(LOCALES[language], {
+  timeZone: "UTC", month: "long", year: "numeric",
+}).format(new Date(`${text}-01T00:00:00Z`));
 export const dateAndTime = time({
   year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", hourCycle: "h23",
 });
@@ -69,6 +87,10 @@ export function duration(seconds) {
   const minutes = Math.round(seconds / 60);
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
 }
+
+const shortDay = (ms) => new Intl.DateTimeFormat("en-GB", { timeZone: zone, weekday: "short" }).format(ms);
+/** Day of the week over day of the month, for the foot of a plot. */
+export const dayBelow = (ms) => `${t(`day.${shortDay(ms).toLowerCase()}`)}\n${dayOf(ms)[2]}`;
 
 /** Year, month (0..11) and day of this moment at the site. */
 export function dayOf(ms) {
