@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import re
+import select
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +21,8 @@ from manager import cli, logins
 from manager.admission import PAIRING_MOST_MIN
 from manager.enrol import Folder
 from manager.init import next_steps
+from tests.live.running import until
+from tests.real_parts import real_part
 
 PAGE = (Path(__file__).parents[2] / "docs" / "installing.md").read_text(encoding="utf-8")
 
@@ -66,28 +72,38 @@ def _ms(words: str) -> int:
     return int(number) * (3_600_000 if unit.startswith("hour") else 86_400_000)
 
 
-def complete(words: str, home: Path) -> set[str]:
-    """What bash offers at the end of these words, by the script that --install-completion put there."""
-    script = (
-        f'source "{home}/.bash_completions/ievcc.sh"; COMP_WORDS=({words} ""); '
-        "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); "
-        '_ievcc_completion ievcc; printf "%s\\n" "${COMPREPLY[@]}"'
-    )
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, check=True,
-        env={**os.environ, "HOME": str(home), "PATH": path},
-    )  # fmt: skip
-    return set(done.stdout.split())
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_words_are_completed_at_the_tab_key(tmp_path: Path, shell: str) -> None:
+    program = real_part(shell)
+    places = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    home = {**os.environ, "HOME": str(tmp_path), "PATH": places, "TERM": "dumb"}
+    # It looks for the shell it is called from.
+    installing = [program, "-c", "ievcc --install-completion && true"]
+    subprocess.run(installing, check=True, capture_output=True, env=home, timeout=60)
+    near, far = pty.openpty()
+    with (
+        subprocess.Popen(
+            [program, "-i"], stdin=far, stdout=far, stderr=far, env=home, start_new_session=True
+        ) as typed,
+        contextlib.ExitStack() as ending,
+    ):
+        os.close(far)
+        said = ""
+        ending.callback(os.killpg, typed.pid, signal.SIGKILL)
 
+        def shows(what: str) -> bool:
+            nonlocal said
+            while select.select([near], [], [], 0)[0]:
+                said += os.read(near, 65_536).decode(errors="replace")
+            assert typed.poll() is None, said
+            return what in said
 
-def test_words_complete_in_bash(tmp_path: Path) -> None:
-    subprocess.run(
-        [str(Path(sys.executable).parent / "ievcc"), "--install-completion", "bash"],
-        check=True, capture_output=True, env={**os.environ, "HOME": str(tmp_path)},
-    )  # fmt: skip
-    assert "ievcc" in (tmp_path / ".bashrc").read_text()
-    assert {"init", "run", "doctor", "devices", "accounts", "backup"} <= complete(
-        "ievcc", tmp_path
-    )
-    assert {"add", "authorise", "revoke", "list"} <= complete("ievcc devices", tmp_path)
+        os.write(near, b"echo rea''dy\n")
+        until("the shell is there", lambda: shows("ready"), 30)
+        os.write(near, b"ievcc \tdevi\t")  # at its first tab zsh only reads what is there
+        until("a command", lambda: shows("ievcc devices "), 30)
+        os.write(near, b"autho\t")
+        until("a command of it", lambda: shows("authorise"), 30)
+        os.write(near, b"--con\t")
+        until("an option", lambda: shows("--config"), 30)
+    os.close(near)

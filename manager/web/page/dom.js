@@ -66,7 +66,7 @@ export function table(caption, columns, rows, none) {
     i ? h("td", { role: "cell", class: kind, "data-label": heading }, cell(row))
       : h("th", { scope: "row", role: "rowheader", class: kind }, cell(row))))));
   return h("div", { class: "wide", tabindex: "0", role: "group", "aria-label": caption },
-    h("table", { role: "table", class: columns.length > 4 ? "many" : null }, h("caption", { class: "unseen" }, caption),
+    h("table", { role: "table", class: columns.length > 5 ? "many" : null }, h("caption", { class: "unseen" }, caption),
       h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, head)), h("tbody", { role: "rowgroup" }, body)));
 }
 

@@ -67,7 +67,7 @@ export class Plot {
         })),
       ],
     }, made.data, this.canvas);
-    this.newest();
+    requestAnimationFrame(() => this.newest()); // uPlot begins with an empty legend
   }
 
   update() {
@@ -78,7 +78,7 @@ export class Plot {
 
   // The legend shows the newest values, unless somebody points at others.
   newest() {
-    if (this.plot.cursor.left >= 0) return;
+    if (!this.plot || this.plot.cursor.left >= 0) return;
     const [times, , ...rest] = this.plot.data; // the first line may go on where nothing was measured
     const last = times.findLastIndex((_, i) => rest.some((values) => (values[i] ?? null) !== null));
     this.plot.setLegend({ idx: last < 0 ? times.length - 1 : last });

@@ -124,6 +124,7 @@ function energies(said) {
   };
   const series = [[t("house"), "--house", daily(energy.house)],
     ...energy.cars.map(([id, values], i) => [id, carColour(i), daily(values)])];
+  const sun = energy.sun ? [[t("solar"), "--sun", daily(energy.sun)]] : []; // in the table only: it is part of the others
   // Stacked: each bar reaches to the top of all below it, and the highest is drawn first.
   const tops = [];
   series.reduce((below, [, , values]) => {
@@ -138,14 +139,14 @@ function energies(said) {
       label: series[i][0], colour: series[i][1], bars: true, width: 1,
       value: (_u, _v, _s, at) => (at === null || at === undefined ? "–" : kwh(series[i][2][at])),
     })),
-    data: [days.map((ms) => ms / 1000 + half), ...order.map((i) => tops[i].map((wh) => wh / 1000))],
+    data: [days.map((ms) => ms / 1000 + half), ...order.map((i) => tops[i].map((wh, n) => (days[n] > Date.now() ? null : wh / 1000)))],
     range: () => [from / 1000, to / 1000],
     splits: () => days.filter((_, i) => days.length <= 8 || i % 5 === 0).map((ms) => ms / 1000 + half),
     times: (_, splits) => splits.map((s) => dayBelow(s * 1000)),
     when: (_, s) => (s == null ? "–" : date(s * 1000)),
   }), t("plot.days"));
   const columns = [[t("history.day"), (i) => date(days[i])],
-    ...series.map(([label, , values]) => [label, (i) => kwh(values[i]), "number"])];
+    ...[...series, ...sun].map(([label, , values]) => [label, (i) => kwh(values[i]), "number"])];
   const rows = days.map((_, i) => i).filter((i) => series.some(([, , values]) => values[i] > 0));
   const all = h("p", {}, t("history.all", { energy: kwh(sum(series.flatMap(([, , values]) => values))) }));
   return { plot, tables: [all, h("h2", {}, t("history.energy")), table(t("history.energy"), columns, rows, t("history.nothing"))] };
