@@ -6,6 +6,7 @@ IEVCC_DSN (PostgreSQL), IEVCC_MASTER_KEY (hex, 32 bytes or more) or IEVCC_MASTER
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -125,12 +126,16 @@ def intake_command(host: str = "127.0.0.1", port: int = 8081) -> None:
 
 
 @fog.command("letters")
-def letters_command() -> None:
+def letters_command(
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON, one a line")] = False,
+) -> None:
     """The dead letters nobody has replayed yet, one a line."""
     from datahub.fog import deadletter
 
     for letter, _ in deadletter.letters(_need("IEVCC_KAFKA"), f"ievcc-look-{os.getpid()}"):
-        typer.echo(f"{letter.source}\t{letter.site or '-'}\t{letter.reason}\t{letter.why}")
+        said = {n: getattr(letter, n) for n in ("source", "site", "reason", "why")}
+        words = [str(value or "-") for value in said.values()]
+        typer.echo(json.dumps(said) if as_json else "\t".join(words))
 
 
 @fog.command("replay")

@@ -16,15 +16,21 @@ from manager.asking import SITE_FILE, AsJson, Config
 from manager.refusal import Refusal
 
 accounts = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
-    help="Who may log in to the page, and as what.",
+    help="Who may log in to the page, and as what; without a command, a list.",
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
 )
 Name = Annotated[str, typer.Argument(help="whose")]
 FromStdin = Annotated[
     bool, typer.Option("--stdin", help="the password is the first line of the standard input")
 ]
+
+
+@accounts.callback()
+def _accounts(ctx: typer.Context, config: Config = SITE_FILE, as_json: AsJson = False) -> None:
+    if ctx.invoked_subcommand is None:
+        list_accounts(config, as_json)
 
 
 @accounts.command()

@@ -50,6 +50,10 @@ def picture(state: dict[str, Any]) -> RenderableType:
         car = c["state_words"] + ("" if c["online"] else ", offline")
         if c["faults"]:
             car += f", fault: {', '.join(c['faults'])}"
+        if c["session_wh"]:
+            car += f", {c['session_wh'] / 1000:.2f} kWh"
+        if c["user"]:
+            car += f", {c['user']}"
         drawn = f"{c['drawn_a']:.1f}"
         chargers.add_row(c["id"], str(c["offer_a"]), drawn, car, c["reason"]["words"])
     if state["chargers"]:

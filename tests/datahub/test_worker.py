@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -79,6 +80,14 @@ def test_a_bad_record_goes_to_the_dead_letters_and_comes_back_mended(
         found = [x for x, _ in letters(kafka.servers, f"look-{site}") if x.site == site]
         assert [(x.reason, x.of) for x in found] == [("fields", "record")]
         assert "power_w" in found[0].why
+        shown = (
+            CliRunner()
+            .invoke(commands.fog, ["letters", "--json"], env={"IEVCC_KAFKA": kafka.servers})
+            .output
+        )
+        assert {x["reason"] for x in map(json.loads, shown.splitlines()) if x["site"] == site} == {
+            "fields"
+        }
         replay(kafka.servers, "fields", key_of, lambda raw: raw.replace(b"99999999", b"3680"))
         wait_for(cloud, "SELECT count(*) FROM reading", 3)
     assert cloud.ask("SELECT seq, flags & 16 FROM reading ORDER BY seq") == [
