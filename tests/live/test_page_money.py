@@ -54,8 +54,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, mosquitto: str) -> Iterator[R
     with closing(connect(path)):
         pass
     with people.change(path) as db:
-        for name in ("ana", "rui"):
-            people.put_user(db, User(name, name.title()))
+        people.put_user(db, User("ana", "Ana"))
+        people.put_user(db, User("rui", "Rui Miguel de Albuquerque e Vasconcelos Figueiredo"))
     session(path, 1, "ana", 10_000)
     session(path, 2, "rui", 5_000)
     running = Running(folder, '[site]\nlimit_a = 30\nopen = true\ntimezone = "Europe/Lisbon"\n')
@@ -79,6 +79,12 @@ def in_order(page: Page) -> None:
     page.evaluate("() => document.querySelectorAll('details').forEach(d => d.open = true)")
     assert accessibility_faults(page) == []
     assert no_sideways_scroll(page)
+    # Rows of many columns are shown whole, whatever the width.
+    cut = page.evaluate(
+        "() => [...document.querySelectorAll('.wide:has(.many)')]"
+        ".filter(e => e.scrollWidth > e.clientWidth).length"
+    )
+    assert cut == 0
 
 
 def test_an_administrator_keeps_users_cards_tariffs_and_bills(

@@ -11,6 +11,7 @@ from manager import cli
 from manager.site_file import parse
 from manager.web import app as web
 
+PAGE_OF_REQUIREMENTS = Path(__file__).parents[2] / "docs" / "manager-requirements.md"
 PAGE = (Path(__file__).parents[2] / "docs" / "manager.md").read_text(encoding="utf-8")
 
 
@@ -35,3 +36,25 @@ def test_its_addresses_are_those_of_the_page() -> None:
     source = "".join(file.read_text(encoding="utf-8") for file in files)
     for address in re.findall(r"`(?:GET|POST) (/api/[a-z]+)`", PAGE):
         assert f'"{address}"' in source
+
+
+def test_what_is_said_to_show_a_requirement_exists() -> None:
+    page = PAGE_OF_REQUIREMENTS.read_text(encoding="utf-8")
+    here = Path(__file__).parent
+    places = {"live": here.parent / "live", "core": here / "core", "": here}
+    named = re.findall(r"`(?:(live|core)/)?(test_\w+\.py)`", page)
+    assert len(named) > 50
+    missing = [n for n in named if not (places[n[0]] / n[1]).exists()]
+    assert missing == [("", "test_x.py")]  # the one that stands for all of them
+    manager = Path(web.__file__).parents[1]
+    code = set(
+        re.findall(r"`([\w./*]+)`", "".join(re.findall(r"^\|[^|]+\|([^|]+)\|", page, re.M)))
+    )
+    for name in code - {"manager", "web"}:
+        whole = name if "/" in name else name.replace(".", "/")
+        within = whole.rpartition("/")[0] or whole  # a function of a module
+        found = [
+            *manager.glob(f"{whole}*"), *(manager / "web").glob(f"{whole}*"),
+            *manager.glob(f"{within}.py"), *manager.parent.glob(name),
+        ]  # fmt: skip
+        assert found, name
