@@ -48,7 +48,9 @@ def test_what_is_said_to_show_a_requirement_exists() -> None:
     assert missing == [("", "test_x.py")]  # the one that stands for all of them
     manager = Path(web.__file__).parents[1]
     code = set(
-        re.findall(r"`([\w./*]+)`", "".join(re.findall(r"^\|[^|]+\|([^|]+)\|", page, re.M)))
+        re.findall(
+            r"`([\w./*]+)`", "".join(re.findall(r"^\|[^|]+\|([^|]+)\|", page, re.MULTILINE))
+        )
     )
     for name in code - {"manager", "web"}:
         whole = name if "/" in name else name.replace(".", "/")
