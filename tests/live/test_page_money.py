@@ -103,7 +103,7 @@ def test_an_administrator_keeps_users_cards_tariffs_and_bills(
         new.get_by_label("Times").fill("mon-fri 22:00-08:00 10 A")
         new.get_by_role("button", name="Add a user").click()
         eva = page.locator("#user-eva")
-        expect(eva).to_contain_text("at most 16 A · mon-fri 22:00-08:00 10 A")
+        expect(eva).to_contain_text("at most 16 A · Mon-Fri 22:00-08:00 10 A")
         eva.get_by_text("Add a card").first.click()
         eva.get_by_label("Card number").fill("04A1B2C3D4E5F6")
         eva.get_by_label("Written on it").fill("AA-00-BB")
