@@ -4,13 +4,14 @@ stopped, limits set.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
-from tests.live.browser import DESK, chromium_at, no_sideways_scroll, watched
+from tests.live.browser import DESK, accessibility_faults, chromium_at, no_sideways_scroll, watched
 from tests.live.garage import Garage
 from tests.live.running import until
 
@@ -118,6 +119,46 @@ def test_a_limit_and_a_priority_set_on_the_page_hold_at_once(
         until("no limit by hand", lambda: garage.charger("Charger-1")["by_hand_a"] is None)
         card.get_by_label("Priority").select_option("0")
         until("priority 0", lambda: garage.charger("Charger-1")["priority"] == 0)
+
+
+def test_what_a_driver_wants_is_shown_and_when_it_will_be_done(
+    garage: Garage, browser: Browser
+) -> None:
+    with watched(browser) as seen:
+        page = seen.page
+        page.goto(garage.url)
+        card = page.locator("#charger-Charger-1")
+        until("the car charges", lambda: garage.charger("Charger-1")["drawn_a"] > 0, 30)
+        card.get_by_text("Energy wanted").click()
+        card.get_by_label("kWh").fill("12.5")
+        card.get_by_label("Car leaves at").fill("23:45")
+        card.get_by_role("button", name="Say so").click()
+        expect(card.locator(".wanted")).to_have_text(
+            re.compile(r"12\.5 kWh wanted · leaves at \d\d:45 · at this pace ready at \d\d:\d\d")
+        )
+        wish = garage.charger("Charger-1")["wish"]
+        watts = sum(garage.charger("Charger-1")["current_a"]) * 230
+        left_s = (wish["ready_ms"] - garage.state()["at_ms"]) / 1000
+        assert left_s == pytest.approx(wish["left_wh"] / watts * 3600, rel=0.2)
+        assert accessibility_faults(page) == []
+        card.get_by_role("button", name="Take back").click()
+        expect(card.locator(".wanted")).to_be_hidden()
+
+
+def test_a_fault_says_what_to_do_in_the_language_of_who_looks(
+    garage: Garage, browser: Browser
+) -> None:
+    with watched(browser, locale="pt-PT") as seen:
+        page = seen.page
+        page.goto(garage.url)
+        garage.cables["Charger-3"].put(ev_ohm=882, diode=False)
+        expect(page.locator("#charger-Charger-3 .why")).to_have_text(
+            "avaria: falta o díodo do carro: desligue o carro"
+        )
+        expect(page.locator(".events")).to_contain_text("falta o díodo do carro")
+        garage.plug("Charger-3", "A")
+        expect(page.locator("#charger-Charger-3 .why")).to_have_text("sem carro")
+        expect(page.locator(".events")).to_contain_text("passou: falta o díodo do carro")
 
 
 def test_a_car_is_stopped_and_started_from_the_page(garage: Garage, browser: Browser) -> None:
