@@ -115,6 +115,7 @@ def test_an_administrator_adds_a_user_and_a_tariff(page: Page, url: str, cloud: 
     page.get_by_role("button", name="Bill the last month").click()
     expect(page.get_by_role("status")).to_contain_text("1 bills made")
     assert cloud.ask("SELECT total FROM bill") == [(2 * 8638,)]  # 7 kWh at 0.1234, twice
+    expect(page.locator("#bills tr", has_text="Ana")).to_contain_text("1.73 EUR")
 
 
 def test_an_operator_sees_feeders_flexibility_and_alarms(

@@ -389,6 +389,12 @@ def administrator(
             " GROUP BY 1 ORDER BY 3 DESC NULLS LAST",
             (site, now - timedelta(days=31)),
         )
+        bills = rows_of(
+            db,
+            "SELECT b.*, coalesce(nullif(p.name, ''), p.login) AS who FROM bill b JOIN person p"
+            " ON p.id = b.person_id WHERE b.site_id = %s ORDER BY b.from_at DESC, who LIMIT 100",
+            (site,),
+        )
         load = rows_of(
             db,
             "SELECT m.at, (sum(m.power_sum_w / nullif(m.n, 0)) FILTER (WHERE d.role = 'grid'))"
@@ -412,6 +418,7 @@ def administrator(
         tariffs=tariffs,
         events=events,
         month=month,
+        bills=bills,
         plot=_plot(load, [("grid", "Building kW", 1000), ("cars", "Cars kW", 1000)]),
     )
 
