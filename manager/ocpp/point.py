@@ -71,7 +71,11 @@ VARIABLES: tuple[Variable, ...] = (
     ("GetConfigurationMaxKeys", "DeviceDataCtrlr", "ItemsPerMessage", "100", False),
     ("SupportedFeatureProfiles", "DeviceDataCtrlr", "Profiles",
      "Core,FirmwareManagement,LocalAuthListManagement,Reservation,SmartCharging,RemoteTrigger", False),
+    ("StopTxnSampledData", "SampledDataCtrlr", "TxEndedMeasurands", "Energy.Active.Import.Register", False),
     ("ClockAlignedDataInterval", "AlignedDataCtrlr", "Interval", "0", False),
+    ("MeterValuesAlignedData", "AlignedDataCtrlr", "Measurands", "", False),
+    ("StopTxnAlignedData", "AlignedDataCtrlr", "TxEndedMeasurands", "", False),
+    ("ConnectorPhaseRotation", "DeviceDataCtrlr", "PhaseRotation", "0.Unknown", False),
 )  # fmt: skip
 _KEY_SENT = ("EveryMeterValue", "Never")
 _WHOLE = {"HeartbeatInterval", "MeterValueSampleInterval", "ConnectionTimeOut"}

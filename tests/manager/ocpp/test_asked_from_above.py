@@ -134,6 +134,8 @@ ROWS = [
     # Configuration and variables.
     old("one key", "GetConfiguration", {"key": ["LocalAuthListEnabled", "NumberOfConnectors"]},
         {"configurationKey": [{"value": "true", "readonly": False}, {"value": "1", "readonly": True}]}),
+    old("what the standard demands", "GetConfiguration", {"key": ["ConnectorPhaseRotation", "StopTxnSampledData"]},
+        {"configurationKey": [{"value": "0.Unknown"}, {"value": "Energy.Active.Import.Register"}], "unknownKey": []}),
     old("no such key", "GetConfiguration", {"key": ["Nobody"]}, {"unknownKey": ["Nobody"]}),
     old("change", "ChangeConfiguration", {"key": "ConnectionTimeOut", "value": "90"}, word("Accepted")),
     old("changed", "GetConfiguration", {"key": ["ConnectionTimeOut"]}, {"configurationKey": [{"value": "90"}]}),
@@ -156,7 +158,7 @@ ROWS = [
     new("set none", "SetVariables", put("SampledDataCtrlr", "Knows", "1"), done("UnknownVariable")),
     # Reports, by their criteria.
     new("all", "GetBaseReport", {"requestId": 1, "reportBase": "FullInventory"}, word("Accepted"),
-        then=("NotifyReport", {"requestId": 1, "seqNo": 2, "tbc": False})),
+        then=("NotifyReport", {"requestId": 1, "seqNo": 3, "tbc": False})),
     new("what may be changed", "GetBaseReport", {"requestId": 2, "reportBase": "ConfigurationInventory"},
         word("Accepted"), then=("NotifyReport", {"requestId": 2, "seqNo": 1, "tbc": False})),
     new("a summary", "GetBaseReport", {"requestId": 3, "reportBase": "SummaryInventory"}, word("NotSupported")),
