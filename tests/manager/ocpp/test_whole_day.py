@@ -86,13 +86,13 @@ class Day:
         self.did: Counter[str] = Counter()
         self.over_s = self.longest_over_s = 0.0
         self.up = asyncio.Event()
-        self.attached(here)
+        self.listen(here)
+        self.up.set()
 
-    def attached(self, here: Building) -> None:
-        """The manager is there, or there again."""
+    def listen(self, here: Building) -> None:
+        """The manager is there, or there again: from its first message on."""
         self.here = here
         here.manager.listeners.append(self._heard)
-        self.up.set()
 
     def _heard(self, device: str, message: Mapping[str, Any]) -> None:
         if message["code"] == protocol.SESSION_END:
@@ -282,6 +282,7 @@ def whole_day(folder: Path, version: str, hours: float, pace: float = 1.0) -> No
                         board = Board(here, "Charger-1")
                     else:
                         board.moved(here)
+                        day.listen(here)
                     upward = charge_point(board, above, version, folder)
                     for peer in cars.values():
                         there = partial(lambda p, n: len(p.of("booted")) > n, peer, half)
@@ -302,7 +303,7 @@ def whole_day(folder: Path, version: str, hours: float, pace: float = 1.0) -> No
                             )
                         ]
                     else:
-                        day.attached(here)
+                        day.up.set()
                     done, _ = await asyncio.wait(
                         happenings, timeout=hours * 1800, return_when=asyncio.FIRST_COMPLETED
                     )
