@@ -263,6 +263,11 @@ def _broker_files(site: Site) -> Iterator[Finding]:
                 "broker's configuration", f"listener {door} lacks {', '.join(lacking)}",
                 f"remove {f.broker}/mosquitto.conf, then ievcc init and start ievcc-broker",
             )  # fmt: skip
+    if "log_dest topic" not in conf.splitlines():
+        yield warn(
+            "broker's configuration", "without log_dest topic: refused connections are not counted",
+            f"write that line into {f.broker}/mosquitto.conf and start ievcc-broker",
+        )  # fmt: skip
     installed = Path("/etc/mosquitto/conf.d/ievcc.conf")
     if not installed.exists():
         yield warn(

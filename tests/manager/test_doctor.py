@@ -179,6 +179,8 @@ def test_what_is_broken_is_named_and_how_to_mend_it(
 @pytest.mark.parametrize(
     ("breaks", "what", "words", "mend"),
     [
+        (edit("broker/mosquitto.conf", "log_dest topic\n", ""),
+         "broker's configuration", "refused connections are not counted", "write that line"),
         (edit("broker/acl", "topic read $SYS/broker/log/N\n", ""),
          "access list", "the manager lacks topic read $SYS/broker/log/N", "under `user manager`"),
         (edit("broker/passwords", "homeassistant:$7$101$", "homeassistant:$7$101$AAAA"),
