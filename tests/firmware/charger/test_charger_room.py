@@ -16,7 +16,7 @@ SPEED = int(os.environ.get("IEVCC_SOAK_SPEED", "30"))
 SOAK_HOURS = int(os.environ.get("IEVCC_SOAK_HOURS", "24"))
 # While this file is there the board's clock goes no faster than the world's: for a computer needed for something else.
 SOAK_PAUSE = os.environ.get("IEVCC_SOAK_PAUSE", "")
-LATCHING = {"residual_self_test", "welded_contactor", "contactor_missing"}
+LATCHING = {"residual_self_test", "residual_current", "welded_contactor", "contactor_missing"}
 GROWTH_BYTES = 4096  # on a 64-bit computer: 2 KiB of an ESP32's
 
 
