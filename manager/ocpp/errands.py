@@ -59,7 +59,7 @@ class Errands:
         for request in self._updating.values():
             self.now["firmware"] = "Installing", request
         if "firmware" in found:
-            self.fetch(Firmware(**found["firmware"]))
+            self._begin("firmware", self._update(Firmware(**found["firmware"])))
 
     def _say(self, kind: str, word: str, request: int) -> None:
         self.now[kind] = word, request
@@ -101,8 +101,11 @@ class Errands:
     def fetch(self, what: Firmware) -> None:
         """Have new firmware fetched and offered to every charger of the point."""
         self._updating, self._failed = {}, False
-        self._point.keep_one("errand", "firmware", asdict(what))
-        self._point.keep_one("errand", "updating", None)
+        with self._point.as_one():
+            self._point.keep_one("errand", "firmware", asdict(what))
+            self._point.keep_one("errand", "updating", None)
+            if what.at_ms > self._point.utc_ms():
+                self._say("firmware", "DownloadScheduled", what.request)
         self._begin("firmware", self._update(what))
 
     async def _update(self, what: Firmware) -> None:
@@ -113,9 +116,7 @@ class Errands:
             self._say("firmware", "Downloading", what.request)
             found[:] = await remote_files.fetch(what.url)
 
-        if what.at_ms > point.utc_ms():
-            self._say("firmware", "DownloadScheduled", what.request)
-            await self._until(what.at_ms)
+        await self._until(what.at_ms)
         if not await self._tried("the central system's firmware", once, what.tries, what.again_s):
             self._over("DownloadFailed", what.request)
             return
