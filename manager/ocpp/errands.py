@@ -59,7 +59,9 @@ class Errands:
         for request in self._updating.values():
             self.now["firmware"] = "Installing", request
         if "firmware" in found:
-            self._begin("firmware", self._update(Firmware(**found["firmware"])))
+            what = Firmware(**found["firmware"])
+            self.now["firmware"] = "DownloadScheduled", what.request
+            self._begin("firmware", self._update(what))
 
     def _say(self, kind: str, word: str, request: int) -> None:
         self.now[kind] = word, request
