@@ -33,6 +33,8 @@ TURN_S = (
     0.02  # of looking at what came, before ticks, acknowledgements and the page have their turn
 )
 UNDER_WAY = 2000  # leases to all chargers of a large site, twice; more are thrown away
+OF_BROKER = "$SYS/"  # topics on which a broker speaks of itself
+IN_VAIN = 2  # connections in a row that ended at that subscription: then it is left
 _RETRY_S = (
     0.05,
     0.1,
@@ -83,7 +85,11 @@ class Link:
         self.port = port
         self.connected = False
         self.connection = 0  # how many times it has connected
-        self._topics = topics
+        self._topics = [(t, 1) for t in topics if not t.startswith(OF_BROKER)]
+        # What a broker says of itself is no part of MQTT, and some end the connection if they are asked.
+        self._of_broker = [(t, 1) for t in topics if t.startswith(OF_BROKER)]
+        self._asking = 0  # mid of that subscription; 0 when it is not under way
+        self._asked_in_vain = 0
         self._state_topic = state_topic
         self._on_message = on_message
         self._on_change = on_change
@@ -114,6 +120,7 @@ class Link:
         c.on_disconnect = self._disconnected
         c.on_message = self._arrived
         c.on_publish = self._published
+        c.on_subscribe = self._subscribed
         c.on_socket_open = self._opened
         c.on_socket_close = self._closed
         c.on_socket_register_write = self._want_write
@@ -210,7 +217,8 @@ class Link:
         self.connection += 1
         self.connected = True
         log.info("connected to the MQTT broker at %s:%d", self.host, self.port)
-        client.subscribe([(t, 1) for t in self._topics])
+        self._asking = 0
+        client.subscribe(self._topics)
         self.publish(self._state_topic, b"online", retain=True)
         self._on_change(True)
 
@@ -221,8 +229,19 @@ class Link:
         if self.connected and not self._leaving:
             self.connected = False
             log.warning("lost the MQTT broker at %s:%d, trying again", self.host, self.port)
+            self._asked_in_vain += self._asking > 0
             self._on_change(False)
         self._lost.set()
+
+    def _subscribed(self, client: Client, _: Any, mid: int, *_more: Any) -> None:
+        if mid == self._asking:
+            self._asking = self._asked_in_vain = 0
+        elif self._of_broker and not self._asking:
+            if self._asked_in_vain == IN_VAIN:
+                log.warning("this MQTT broker does not say what it turns away: it is not counted")
+                self._of_broker = []
+                return
+            self._asking = client.subscribe(self._of_broker)[1] or 0
 
     def _published(self, *_: Any) -> None:
         self._under_way -= 1
@@ -237,7 +256,7 @@ class Link:
             topic = ""
         # What it kept, or delivers once more, it has not received just now; nor what it says itself.
         old = message.retain or message.dup
-        if not (old or topic.startswith("$SYS/") or topic.endswith("/state")):
+        if not (old or topic.startswith(OF_BROKER) or topic.endswith("/state")):
             self.known += 1
         arrival = Arrival(
             topic,

@@ -13,7 +13,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from manager import broker, mqtt
+from manager import broker, mqtt, turned_away
 from manager.mqtt import Arrival, Link
 from manager.process import Child
 
@@ -33,12 +33,12 @@ def running(tmp_path: Path, mosquitto: str) -> Iterator[broker.Broker]:
 class Ear:
     """A link whose every message takes a moment and is answered, as a reading is by a lease."""
 
-    def __init__(self, at: broker.Broker) -> None:
+    def __init__(self, at: broker.Broker, *more: str) -> None:
         self.heard: list[bytes] = []
         self.turn = 0  # of the loop
         self.turns: list[int] = []  # in which each message was looked at
         self.link = Link(
-            at.host, at.port, "ear", ["a/+/up"], "a/state", self._heard, lambda _: None
+            at.host, at.port, "ear", ["a/+/up", *more], "a/state", self._heard, lambda _: None
         )
 
     def _heard(self, arrival: Arrival) -> None:
@@ -109,3 +109,31 @@ def test_a_broker_that_takes_nothing_gets_no_leases_of_long_ago(running: broker.
         await asyncio.gather(serving, return_exceptions=True)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("kind", broker.KINDS)
+def test_a_broker_that_does_not_speak_of_itself_is_a_broker_all_the_same(
+    kind: str, tmp_path: Path, mosquitto: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    # iotcore ends the connection of whoever subscribes to $SYS/...; mosquitto counts there.
+    at = broker.start(tmp_path, kind=kind)
+
+    async def run() -> None:
+        ear = Ear(at, *turned_away.TOPICS)
+        serving = asyncio.create_task(ear.link.run())
+        answered = mqtt.IN_VAIN + 1 if kind == "iotcore" else 1
+        await ear.until("connected", lambda: ear.link.connection == answered)
+        while not ear.heard:
+            await asyncio.to_thread(say, at, "early", [b"subscribed?"])
+        # Long enough for one more loss, if there were one.
+        ends = time.monotonic() + 1
+        await ear.until("a while has passed", lambda: time.monotonic() > ends)
+        assert ear.link.connection == answered
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+    try:
+        asyncio.run(run())
+    finally:
+        at.stop()
+    assert ("it is not counted" in caplog.text) == (kind == "iotcore")
