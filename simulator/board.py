@@ -48,6 +48,7 @@ import importlib.util
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import socket
@@ -78,6 +79,9 @@ HEAP = {"energy_meter": "38wk", "charger": "100wk"}
 # The unix port's `w` scales by its word: the room that the same objects take on a 32-bit chip.
 HEAP_BYTES = {kind: int(heap[:-2]) * 1024 * 2 for kind, heap in HEAP.items()}
 CHIP = {"energy_meter": "esp8266", "charger": "esp32"}
+# Names of the firmware that runs which its interpreter and the shims have not (micropython.qstr_info).
+NAMES = {"energy_meter": 542, "charger": 1121}
+_NAME_BYTES = 11  # of a place for one: an address, a length, a hash
 _BOOT_DELAY_S = 0.1  # from power-on to boot.py; a real chip takes a little longer
 _RECORD = struct.Struct("<BBHII")
 _INPUT = struct.Struct("<BBhii")
@@ -91,6 +95,15 @@ RESET_STATUS, SOFT_RESET_STATUS, BENCH_GONE_STATUS = 42, 43, 44
 
 class BoardError(Exception):
     """The board cannot run: what is wrong and how to mend it."""
+
+
+def _places(names: int) -> int:
+    """How many places MicroPython's tables have in which so many names fit."""
+    places, more = 0, 20
+    while places < names:
+        places += more
+        more *= 2
+    return places
 
 
 def micropython() -> str | None:
@@ -266,7 +279,10 @@ class Board:
 
     def _shims(self, rom: Path, env: dict[str, str]) -> int:
         """Bytes of heap that the shims take: on a board they are C, so they come on top of its
-        heap. Measured once for each image."""
+        heap. Measured once for each image.
+
+        MicroPython keeps names in tables each of which has twice the places of the one before: with
+        the shims' names before them the firmware's begin in larger ones than they would on a board."""
         note = rom.with_name(f"{rom.stem}-{self.kind}.shims")
         if not note.exists():
             ask = {**env, "BOARD_MEASURE": "1"}
@@ -276,10 +292,13 @@ class Board:
             command += ["-X", "heapsize=1M", str(SHIMS / "boot.py")]
             run = subprocess.run(command, env=ask, capture_output=True, text=True, check=False)
             words = run.stdout.split()
-            if words[:1] != ["shims"]:
+            names = re.search(r"n_qstr=(\d+)", run.stdout)
+            if words[:1] != ["shims"] or names is None:
                 raise BoardError(f"the shims do not start: {run.stdout}{run.stderr}")
-            note.write_text(words[1])
-        return int(note.read_text())
+            note.write_text(f"{words[1]} {names[1]}")
+        taken, theirs = map(int, note.read_text().split())
+        ours = NAMES[self.kind]
+        return taken + _NAME_BYTES * (_places(theirs + ours) - _places(theirs) - _places(ours))
 
     def _take_socket_path(self) -> None:
         path = self.bench_path

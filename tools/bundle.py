@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from firmware.common.update import bundle
+from firmware.common.bundle import bundle
 from tools import romfs
 from tools.board_kinds import KINDS, ToolError, kind
 from tools.firmware_files import build

@@ -104,6 +104,9 @@ def charge(
     if trying:
         safety.trial_ms = TRIAL_MS
 
+    if not setup:
+        load_network_lane()
+
     def other() -> None:
         try:
             if setup:
@@ -129,6 +132,20 @@ def charge(
     except Exception as e:  # noqa: BLE001 - whatever it was, the contactor is open by now
         sys.print_exception(e)
         boards.restart()
+
+
+def load_network_lane() -> None:
+    """Before either lane runs: loaded beside a running one it lies all over the heap, and the room that is left is in
+    pieces too small for new firmware."""
+    try:
+        gc.collect()
+        import firmware.common.link
+        import firmware.common.resolve
+
+        gc.collect()
+        import firmware.charger.network_lane  # noqa: F401 - `connect` says whose they are
+    except Exception as e:  # noqa: BLE001 - `connect` meets it again, where a car can charge without it
+        sys.print_exception(e)
 
 
 def connect(

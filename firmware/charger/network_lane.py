@@ -410,21 +410,29 @@ class NetworkLane:
 
     def _update(self, message: "dict[str, Any]") -> None:
         if message["code"] == protocol.UPDATE_OFFER and self._report.contactor:
-            self._say(
-                {
-                    "code": protocol.UPDATE_STATUS,
-                    "update": message["update"],
-                    "state": "busy",
-                    "offset": 0,
-                }
-            )
+            self._update_status(message["update"], "busy")
             return
         if self.update is None:
-            # Only now: most starts never need it.
-            from firmware.common.update import Update
-
+            gc.collect()
+            try:
+                # Only now: most starts never need it.
+                from firmware.common.update import Update
+            except MemoryError:
+                self._update_status(message["update"], "failed", "no room")
+                return
             self.update = Update(self._link)
         self.update.heard(message, ticks_ms())
+
+    def _update_status(self, number: int, state: str, words: str = "") -> None:
+        message = {
+            "code": protocol.UPDATE_STATUS,
+            "update": number,
+            "state": state,
+            "offset": 0,
+        }
+        if words:
+            message["words"] = words
+        self._say(message)
 
     def _accepted(self) -> None:
         """Reaching the manager is what shows that an update works."""
@@ -432,14 +440,7 @@ class NetworkLane:
         self._exchange.order(self._orders)
         ended = update_start.settle()
         if ended is not None:
-            self._say(
-                {
-                    "code": protocol.UPDATE_STATUS,
-                    "update": ended[0],
-                    "state": ended[1],
-                    "offset": 0,
-                }
-            )
+            self._update_status(ended[0], ended[1])
 
     def _setting(self, message: "dict[str, Any]") -> None:
         from firmware.common.config import ConfigError

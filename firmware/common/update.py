@@ -1,24 +1,18 @@
 """New firmware over the network: signed by the manager, checked whole, put in place all or
 nothing.
 
-The bundle is text lines and bytes: "IEVCC1\n", then for each file "<path> <size>\n" and its bytes.
 It comes in pieces as the device asks for them, onto the flash; only when the SHA-256 of the whole
 is the one in the signed offer are the files laid beside those they replace (".new"), and one file,
 the plan, says so. The change itself happens at the next start (update_start.py): cut at any
 moment, it is finished or undone by the start after that.
-
-Where our byte code lies in a ROMFS partition, as on an ESP8266, a bundle is that partition's whole
-image under the name "rom.img"; elsewhere it is files below lib/. Neither takes the other's: a file
-below /lib would hide its whole package in the partition.
 """
 
-import hashlib
+import gc
 import json
-import os
 
 from firmware.common.config import write_whole
 from firmware.common.ticks import ticks_diff
-from firmware.common.update_start import COPY, NEW, PLAN, ROM, exists, remove, rom, rom_bytes
+from firmware.common.update_start import PLAN, exists, remove
 from shared import protocol
 
 try:
@@ -27,29 +21,8 @@ except ImportError:
     pass
 
 _BUNDLE = "update.bundle"
-_FIRST_LINE = b"IEVCC1\n"
 _ASK_AGAIN_MS = 2000
 _ASKS_MOST = 30
-_ROOT = "lib/"  # all a bundle may change: main.py and boot.py are the way back in
-_KEPT = "update_start"  # and so is this
-_IN_ROM = ("/rom/lib/firmware/common/", "/rom/firmware/common/")  # where it lies in a partition
-
-
-def permitted(path: str) -> bool:
-    """May a bundle replace this? Files below lib/, plain letters, and not what undoes updates; or
-    the ROMFS partition."""
-    if path == ROM:
-        return True
-    if not path.startswith(_ROOT) or ".." in path or "//" in path or _KEPT in path:
-        return False
-    for c in path:
-        if not ("a" <= c <= "z" or "A" <= c <= "Z" or "0" <= c <= "9" or c in "_-./"):
-            return False
-    return path[-1] not in "./" and len(path) <= 80
-
-
-class BundleError(ValueError):
-    """A bundle that is not one, or that wants what it may not."""
 
 
 class Update:
@@ -120,39 +93,24 @@ class Update:
         self._at += len(data)
         self._asks = 0
         if self._at > offer["size"]:
-            raise BundleError("longer than offered")
+            raise ValueError("longer than offered")
         if self._at < offer["size"]:
             self._ask(now_ms)
             return
         self._file.close()
         self._file = None
         self._offer = None
-        self._check(offer)
-        files = unpack(_BUNDLE)
-        os.remove(_BUNDLE)
-        try:
-            fits(files)
-        except (OSError, ValueError):
-            for path in files:
-                remove(path + NEW)
-            raise
+        gc.collect()
+        # Only now: what receives and what unpacks are not needed at the same time.
+        from firmware.common.bundle import lay_out
+
+        files = lay_out(_BUNDLE, offer["sha256"])
         plan = {"update": offer["update"], "version": offer["version"], "stage": "swap"}
         plan["files"] = files
         plan["added"] = [path for path in files if not exists(path)]
         write_whole(PLAN, json.dumps(plan))  # from this moment on the next start changes over
         self._say(offer["update"], "ready")
         self.restart = True
-
-    def _check(self, offer: "dict[str, Any]") -> None:
-        digest = hashlib.sha256()
-        with open(_BUNDLE, "rb") as f:
-            while True:
-                part = f.read(256)
-                if not part:
-                    break
-                digest.update(part)
-        if digest.digest() != bytes.fromhex(offer["sha256"]):
-            raise BundleError("not what was signed")
 
     def _fail(self, why: str, number: int) -> None:
         if self._file is not None:
@@ -161,83 +119,3 @@ class Update:
         self._offer = None
         remove(_BUNDLE)
         self._say(number, "failed", why)
-
-
-def fits(files: "list[str]") -> None:
-    """BundleError if what lies unpacked is not for this board. For a partition's image: lay the
-    copy of update_start.py that can write it."""
-    memory = rom()
-    folder = ""
-    for each in _IN_ROM:
-        if memory is not None and exists(each + COPY):
-            folder = each
-    if not folder:
-        if ROM in files:
-            raise BundleError("this board runs nothing from a partition")
-        return
-    if files != [ROM]:
-        raise BundleError("this board takes a whole partition only")
-    size = os.stat(ROM + NEW)[6]
-    with open(ROM + NEW, "rb") as f:
-        if rom_bytes(f.read(8)) != size or size > len(memory):
-            raise BundleError("no image, or too large for the partition")
-    with open(folder + COPY, "rb") as f, open(COPY + ".tmp", "wb") as out:
-        while True:
-            part = f.read(256)
-            if not part:
-                break
-            out.write(part)
-    os.rename(COPY + ".tmp", COPY)
-
-
-def unpack(name: str) -> "list[str]":
-    """Lay the bundle's files beside those they replace; their paths. BundleError: none is left."""
-    files: "list[str]" = []
-    try:
-        with open(name, "rb") as f:
-            if f.read(len(_FIRST_LINE)) != _FIRST_LINE:
-                raise BundleError("not a bundle")
-            while True:
-                line = f.readline()
-                if not line:
-                    break
-                words = str(line, "utf-8").split(" ")
-                if len(words) != 2 or not permitted(words[0]):
-                    raise BundleError("may not replace " + words[0][:30])
-                size = int(words[1])
-                _make_folders(words[0])
-                files.append(words[0])
-                with open(words[0] + NEW, "wb") as out:
-                    while size:
-                        part = f.read(min(256, size))
-                        if not part:
-                            raise BundleError("cut short")
-                        out.write(part)
-                        size -= len(part)
-        if not files:
-            raise BundleError("empty")
-    except (OSError, ValueError):
-        for path in files:
-            remove(path + NEW)
-        raise
-    return files
-
-
-def _make_folders(path: str) -> None:
-    at = path.find("/")
-    while at > 0:
-        try:
-            os.mkdir(path[:at])
-        except OSError:
-            pass  # there already
-        at = path.find("/", at + 1)
-
-
-def bundle(files: "dict[str, bytes]") -> bytes:
-    """The bundle of these files, by path on the board. BundleError for one that no board takes."""
-    out = _FIRST_LINE
-    for path in sorted(files):
-        if not permitted(path):
-            raise BundleError("may not replace " + path)
-        out += b"%s %d\n" % (path.encode(), len(files[path])) + files[path]
-    return out

@@ -99,10 +99,12 @@ if uos.getenv("BOARD_MEASURE"):
     import select  # noqa: F401
     import socket  # noqa: F401
 
+    import micropython
     import network  # noqa: F401 - every shim that a firmware may load
 
     gc.collect()
     print("shims", gc.mem_alloc())
+    micropython.qstr_info()
     sys.exit(0)
 del _systems, _mounts, vfs
 _run("boot.py")

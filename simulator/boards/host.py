@@ -30,10 +30,10 @@ if ON_MICROPYTHON:
         nothing is there."""
         return open(fd, "r+b")
 
-    def read_some(file, size):
-        """What is there, at most `size` bytes; None if nothing is."""
+    def read_into(file, buffer):
+        """How many bytes of what is there were put into it; None if nothing is."""
         try:
-            return file.read(size)
+            return file.readinto(buffer)
         except OSError as e:
             if e.args[0] in (11, 35):
                 return None
@@ -130,9 +130,9 @@ else:
         nothing is there."""
         return _File(fd)
 
-    def read_some(file, size):
-        """What is there, at most `size` bytes; None if nothing is."""
-        return file.read(size)
+    def read_into(file, buffer):
+        """How many bytes of what is there were put into it; None if nothing is."""
+        return file.readinto(buffer)
 
     open_host = open  # the board's own `open` is another, see cpython.py
     rename_host = os.replace

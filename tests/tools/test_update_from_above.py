@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from firmware.common.update import bundle
+from firmware.common.bundle import bundle
 from tests.firmware.charger.bench import SETTINGS
 from tests.firmware.energy_meter.rig import KEY
 from tests.live.running import Device, Running

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firmware.common.bundle import BundleError, bundle, permitted
 from firmware.common.config import Config, ConfigError
 from firmware.common.modbus import ModbusError, crc16, find_reply, frame
 from firmware.common.portal import escaped, form_fields, unquoted
 from firmware.common.pzem import Reading, jump, parse
 from firmware.common.resolve import answer
-from firmware.common.update import BundleError, bundle, permitted
 
 HEAD = bytes((1, 4, 20))
 WORDS = st.lists(st.integers(0, 0xFFFF), min_size=7, max_size=10)

@@ -3,8 +3,9 @@
 import hashlib
 import os
 
-from firmware.common import update, update_start
-from firmware.common.update import BundleError, Update, bundle, permitted, unpack
+from firmware.common import update_start
+from firmware.common.bundle import BundleError, _make_folders, bundle, permitted, unpack
+from firmware.common.update import Update
 from shared import protocol
 
 OLD = {"lib/shared/a.mpy": b"old a", "lib/b.mpy": b"old b"}
@@ -24,7 +25,7 @@ class Link:
 
 
 def put(path, data):
-    update._make_folders(path)
+    _make_folders(path)
     with open(path, "wb") as f:
         f.write(data)
 
