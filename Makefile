@@ -46,7 +46,7 @@ test: setup ## all tests (ARGS="tests/tools -k deploy" for some)
 	@tools/setup.sh system chromium socat
 	@if command -v npm >/dev/null; then $(MAKE) peers; fi # without npm those tests are skipped, and say so
 	@if command -v java >/dev/null && command -v mvn >/dev/null; then $(MAKE) kafka; fi # and so without these
-	@tools/tests.sh "not soak and not alone" -n 5 --dist loadfile $(ARGS)
+	@tools/tests.sh "not soak and not alone" -n 6 --dist loadfile --no-loadscope-reorder $(ARGS)
 	@tools/tests.sh "alone and not soak" $(ARGS)
 
 soak: setup ## the long tests

@@ -153,6 +153,7 @@ class Reception:
         return self.sessions.used_wh(user, self.manager.clock.utc_ms())
 
     def _card(self, charger: str, number: str) -> None:
+        self.look()  # a card counts from the moment it was added, and no longer than it was there
         card = self.people.card(number)
         running = self.sessions.at(charger)
         users = self.people.all_users()

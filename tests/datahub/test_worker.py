@@ -226,9 +226,9 @@ def test_a_parcel_the_database_refuses_is_buried_and_its_neighbours_are_stored(
     cloud.do("DELETE FROM device_state")
     for device, seq in (("meter-2", 1), ("meter-1", 2), ("meter-3", 1)):
         send(kafka.servers, site, [load(device, seq, now + seq, seq)])
-    with running(kafka, cloud, site) as worker:
+    with running(kafka, cloud, site):
         wait_for(cloud, "SELECT count(*) FROM reading", 5)
         wait_for(cloud, "SELECT sum(next) >= 4 FROM kafka_offset", True)
-    assert worker.counts.dead == 1
+    # Of this site: other tests' sites, which this database does not know, are on the same partition.
     found = [x for x, _ in letters(kafka.servers, f"look-{site}") if x.reason == "database"]
     assert [site in x.value.decode() for x in found] == [True]
