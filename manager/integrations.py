@@ -53,7 +53,7 @@ class HomeAssistant:
 class Told:
     """Somebody who is told. `url` as Apprise writes it; `user`: only of this user's own cars.
 
-    The same about the same device again after `again_s` at the earliest.
+    The same about the same device again after `again_s` at the earliest; in `language`, en or pt.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Told:
     about: tuple[Subject, ...] = SUBJECTS
     user: str = ""
     again_s: int = 900
+    language: str = "en"
 
 
 @dataclass(frozen=True, slots=True)

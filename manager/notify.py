@@ -5,7 +5,7 @@ Every second the site is looked at for conditions: a fault, a device that is gon
 overload, a reader that saw one wrong card after the other. A condition that is new is told, once; the
 same again after the rule's `again_s` at the earliest, so that a device that comes and goes does not
 flood. What comes within GROUP_S is one message, and one that could not be sent is tried again, with
-what came meanwhile in it, by the next manager if this one ends.
+what came meanwhile in it, by the next manager if this one ends. Each is told in the language of its rule.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from manager.integrations import Subject, Told
 from manager.reception import NOT_ACCEPTED
 from manager.refusal import Refusal
 from manager.site_file import SiteFileError, load
+from manager.translated import translated
 
 if TYPE_CHECKING:
     from manager.core.site import Site
@@ -69,7 +70,7 @@ def conditions(
             found["offline", device] = f"{device} is offline", ""
     for c in site.chargers.values():
         if c.faults:
-            found["fault", c.id] = f"{c.id}: {', '.join(c.faults)}", ""
+            found["fault", c.id] = f"{c.id} has a fault: {', '.join(c.faults)}", ""
         if c.asleep and c.session_wh > 0 and c.state[:1] in ("B", "C", "D"):
             words = f"the car at {c.id} is full: {c.session_wh / 1000:.1f} kWh"
             found["full", c.id] = words, c.wants.user
@@ -109,14 +110,14 @@ class _Line:
         if not self.waiting:
             self.due = max(self.due, now + GROUP_S)
         if len(self.waiting) < _WAITING_MOST:
-            self.waiting.append(words)
+            self.waiting.append(translated(words, self.rule.language))
         else:
             self.beyond += 1
 
     def body(self) -> str:
         """The message."""
         left = len(self.waiting) - LINES_MOST + self.beyond
-        more = [f"and {left} more"] if left > 0 else []
+        more = [translated(f"and {left} more", self.rule.language)] if left > 0 else []
         return "\n".join([*self.waiting[:LINES_MOST], *more])
 
 
@@ -256,7 +257,7 @@ def send_a_test(
     failed = []
     for rule in rules:
         try:
-            words = "a test: this reaches you"
+            words = translated("a test: this reaches you", rule.language)
             send_by_apprise(rule.url, f"IEVCC {file.site.settings.name}", words)
             typer.echo(f"{rule.name}: sent")
         except Refusal as e:

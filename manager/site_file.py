@@ -35,7 +35,7 @@
     [influxdb]                    # url, database, username and password or token, ca
     [emoncms]                     # url, key, node, ca
     [home_assistant]              # prefix; for a broker of its own host, port, username, password, ca
-    [[notify]]                    # who is told: name, url, about, user, again_s: docs/integrations.md
+    [[notify]]                    # who is told: name, url, about, user, again_s, language: docs/integrations.md
 
     [[feeder]]                    # a cable with a limit of its own
     name = "garage"
@@ -589,7 +589,8 @@ def _told(t: _Table) -> Told:
         raise t.error("about", f"{about!r} is not a list of {', '.join(SUBJECTS)}")
     chosen: tuple[Subject, ...] = tuple(s for s in SUBJECTS if s in about)
     name = t.word("name", None)
-    one = Told(name, url, chosen, t.word("user", ""), t.whole("again_s", 900, 0, 86_400))
+    user, again_s = t.word("user", ""), t.whole("again_s", 900, 0, 86_400)
+    one = Told(name, url, chosen, user, again_s, t.word("language", "en", ("en", "pt")))
     t.done()
     return one
 

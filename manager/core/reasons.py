@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -56,3 +57,19 @@ class Reason:
     def plain(self) -> dict[str, object]:
         """For JSON: kind, words and every number."""
         return {"kind": self.kind, "words": self.words(), **self.numbers}
+
+
+def numbers(kind: str, words: str) -> dict[str, float | str]:
+    """The numbers in words that were kept, so that they can be said in another language; empty if another
+    version of this program wrote them.
+    """
+    parts = re.split(r"{(\w+)}", _WORDS.get(kind, ""))
+    for n, part in enumerate(parts):
+        parts[n] = f"(?P<{part}>.*?)" if n % 2 else re.escape(part)
+    match = re.fullmatch("".join(parts), words, re.DOTALL)
+    found = match.groupdict() if match else {}
+    return {name: _number(value) for name, value in found.items()}
+
+
+def _number(value: str) -> float | str:
+    return float(value) if re.fullmatch(r"-?\d+(\.\d+)?", value) else value

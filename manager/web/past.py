@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from manager import past
+from manager.core.reasons import numbers
 from manager.run import Manager
 from manager.view import event_words
 from manager.web.api import Answer, Call, Operation, Query
@@ -85,6 +86,7 @@ class Decision(Answer):
     lease: int
     reason: str
     words: str
+    numbers: dict[str, float | str] = Field(description="those in the words, by name")
 
 
 class Decisions(Answer):
@@ -111,7 +113,7 @@ def operations(manager: Manager) -> list[Operation]:
     async def decisions(call: Call) -> dict[str, Any]:
         q: Page = call.query
         found = await asyncio.to_thread(past.decisions, path, q.before, q.count, q.device)
-        return {"decisions": found}
+        return {"decisions": [{**d, "numbers": numbers(d["reason"], d["words"])} for d in found]}
 
     return [
         Operation(

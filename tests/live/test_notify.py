@@ -129,6 +129,7 @@ name = "Ana"
 url = "{letters}"
 about = ["full"]
 user = "ana"
+language = "pt"
 """
     system = Running(tmp_path_factory.mktemp("notify"), site)
     yield system
@@ -177,12 +178,12 @@ def test_a_fault_reaches_everybody_once_and_a_server_that_was_away_too(
     until("hook and ntfy are told", lambda: web.hooks and web.ntfy, 40)
     for to, subject, body in letters:
         assert (to, subject) == (["ana@home.lan"], "IEVCC home")
-        assert "Charger-1: weld" in body
-        assert "Charger-2: weld" in body
+        assert "Charger-1 has a fault: weld" in body
+        assert "Charger-2 has a fault: weld" in body
         assert body.count("weld") == 2
     assert (len(letters), len(web.hooks), len(web.ntfy)) == (1, 1, 1)
-    assert web.hooks[0]["message"] == "Charger-1: weld\nCharger-2: weld"
-    assert web.ntfy[0]["message"] == "Charger-1: weld\nCharger-2: weld"
+    assert web.hooks[0]["message"] == "Charger-1 has a fault: weld\nCharger-2 has a fault: weld"
+    assert web.ntfy[0]["message"] == "Charger-1 has a fault: weld\nCharger-2 has a fault: weld"
 
     chargers[1].close()
     until("that it is gone is told", lambda: len(web.hooks) == 2, 40)
@@ -240,7 +241,7 @@ def test_a_full_car_an_overload_and_wrong_cards(
 
     until("the car is full", is_full, 30)
     to, _, body = letters[0]
-    assert (to, body.strip()) == (["ana@home.lan"], "the car at Charger-1 is full: 7.2 kWh")
+    assert (to, body.strip()) == (["ana@home.lan"], "o carro em Charger-1 está cheio: 7,2 kWh")
     charger.close()
     meter.close()
 
@@ -256,7 +257,7 @@ def test_what_could_not_be_told_is_told_by_the_next_manager(running: Running, we
     web.away = False
     running.manager = running.start_manager()
     until("it is told", lambda: any(
-        "Charger-3: weld" in h["message"] for h in web.hooks[before:]), 30)  # fmt: skip
+        "Charger-3 has a fault: weld" in h["message"] for h in web.hooks[before:]), 30)  # fmt: skip
     charger.close()
     meter.close()
 

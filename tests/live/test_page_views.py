@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 from manager import people
 from manager.core.rights import User
 from manager.store import READING, connect
+from manager.translated import translated
 from shared import protocol
 from tests.live.accounts import account, log_in
 from tests.live.browser import (
@@ -29,6 +30,7 @@ from tests.live.browser import (
     watched,
 )
 from tests.live.running import Device, Running, until
+from tests.manager.sentences import GAP, every_notice, every_sentence
 
 pytestmark = [pytest.mark.broker, pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -152,6 +154,48 @@ def test_events_and_decisions_go_back_as_far_as_one_asks(site: Site, browser: Br
         page.get_by_label("Device").select_option("Charger-1")
         expect(page.locator(".events")).not_to_contain_text("Charger-2")
         expect(page.locator(".events")).to_contain_text("Charger registered: Charger-1")
+
+
+def test_what_happened_is_told_in_the_language_of_who_looks(site: Site, browser: Browser) -> None:
+    with watched(browser, locale="pt-PT") as seen:
+        page = seen.page
+        show(page, site, "now")
+        site.devices[2].say("Charger-2/up", protocol.FAULT, fault="diode_fault", active=1)
+        site.devices[2].say("Charger-2/up", protocol.CARD_READ, card="04a1b2c3d4e5f6")
+        lately = page.locator(".events")
+        expect(lately).to_contain_text(
+            re.compile(r"Charger-2: o cartão \w+ não foi aceite: este cartão não está registado")
+        )
+        show(page, site, "events")
+        events = page.locator(".events li")
+        expect(events.filter(has_text="anunciou-se Counter-1: Contador registado")).to_have_count(
+            1
+        )
+        expect(events.filter(has_text="servidor MQTT: ligado ao servidor MQTT")).to_have_count(1)
+        expect(events.filter(has_text="Charger-2: falta o díodo do carro")).to_have_count(1)
+        page.get_by_role("button", name="Decisões").click()
+        expect(events.first).to_contain_text(re.compile(r"Charger-\d \d+ A: "))
+        told = [words.partition(" A: ")[2] for words in events.all_text_contents()]
+        with closing(connect(site.folder / "ievcc.db")) as db:
+            written = {words for (words,) in db.execute("SELECT words FROM decision")}
+        assert told
+        assert not set(told) & written
+
+
+def test_the_page_translates_as_the_manager_does(site: Site, browser: Browser) -> None:
+    every = [s.replace(GAP, "7.5") for s in sorted({*every_sentence(), *every_notice()})]
+    every.append("Zé's card was not accepted: not at this hour")
+    with watched(browser, locale="pt-PT") as seen:
+        show(seen.page, site, "now")
+        told = seen.page.evaluate(
+            """async (every) => {
+              const { sentence } = await import("/assets/words.js");
+              return every.map(sentence);
+            }""",
+            every,
+        )
+    assert told == [translated(words, "pt") for words in every]
+    assert told[-1] == "o cartão de Zé não foi aceite: não a esta hora"
 
 
 def test_a_setting_changed_is_in_force_at_once_and_a_wrong_one_changes_nothing(

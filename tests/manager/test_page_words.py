@@ -40,7 +40,7 @@ LANGUAGES = {
     if f.name.startswith("words.") and f.name.endswith(".json")
 }
 OURS = {
-    name: {k: w for k, w in w.items() if not k.startswith("told.")}
+    name: {k: w for k, w in w.items() if not k.startswith(("told.", "said."))}
     for name, w in LANGUAGES.items()
 }
 

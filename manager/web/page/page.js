@@ -3,7 +3,7 @@
 import { may, me, Refused, whoAmI } from "/assets/ask.js";
 import { $, h, icon, say } from "/assets/dom.js";
 import * as live from "/assets/live.js";
-import { inZone, load, t } from "/assets/words.js";
+import { inZone, load, sentence, t } from "/assets/words.js";
 
 // name, the least role, and whether a phone shows it at the bottom or in the menu
 const VIEWS = [
@@ -39,11 +39,11 @@ export function tell(words, bad = false) {
 export async function tried(doing) {
   try {
     const said = await doing();
-    if (said?.words) tell(said.words);
+    if (said?.words) tell(sentence(said.words));
     return said;
   } catch (e) {
     if (!(e instanceof Refused)) throw e;
-    tell(e.message, true);
+    tell(sentence(e.message), true);
     if (e.status === 0) tell(t("no-answer"), true);
     return null;
   }

@@ -4,7 +4,7 @@ import { ask } from "/assets/ask.js";
 import { choice, field, h, select } from "/assets/dom.js";
 import { state } from "/assets/live.js";
 import { tried } from "/assets/page.js";
-import { eventWords } from "/assets/view_now.js";
+import { eventKind, eventWords } from "/assets/view_now.js";
 import { dateAndTime, t, told } from "/assets/words.js";
 
 const COUNT = 50;
@@ -34,13 +34,14 @@ function when(at) {
 }
 
 function event(e) {
+  const kind = eventKind(e);
   const words = eventWords(e);
-  return h("li", {}, when(e.at_ms), h("span", {}, h("b", {}, told(`event.${e.kind}`, e.kind.replaceAll("_", " "))),
-    `${e.device ? ` ${e.device}` : ""}${words && words !== e.kind ? `: ${words}` : ""}`));
+  return h("li", {}, when(e.at_ms), h("span", {}, h("b", {}, kind),
+    `${e.device ? ` ${e.device}` : ""}${words && words !== kind ? `: ${words}` : ""}`));
 }
 
 function decision(d) {
-  return h("li", {}, when(d.at_ms), h("span", {}, h("b", {}, `${d.charger} ${d.offer_a} A`), `: ${d.words}`));
+  return h("li", {}, when(d.at_ms), h("span", {}, h("b", {}, `${d.charger} ${d.offer_a} A`), `: ${told(`reason.${d.reason}`, d.words, d.numbers)}`));
 }
 
 export async function show(main) {

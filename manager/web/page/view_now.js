@@ -5,7 +5,7 @@ import { choice, field, h, say, select } from "/assets/dom.js";
 import { listen, points, state as known } from "/assets/live.js";
 import { tried } from "/assets/page.js";
 import { carColour, Plot } from "/assets/plot.js";
-import { amps, clock, hour, kw, kwh, plain, t, tenths, told } from "/assets/words.js";
+import { amps, clock, hour, kw, kwh, plain, sentence, t, tenths, told } from "/assets/words.js";
 
 const priorities = () => Array.from({ length: 10 }, (_, n) => [String(n), n ? String(n) : t("priority.first")]);
 // Of these reasons a start changes nothing.
@@ -278,14 +278,20 @@ class Meter {
   }
 }
 
-/** An event in words: states and faults in this language, the rest as the manager says it. */
+/** What kind of event this is, in this language. */
+export function eventKind(e) {
+  return told(`event.${e.kind}`, e.kind.replaceAll("_", " "));
+}
+
+/** An event in words of this language; what it has none for is as the manager wrote it. */
 export function eventWords(e) {
   if (e.kind === "fault") {
     const [name, over] = e.words.split(" ", 2);
     const fault = told(`fault.${name}`, name);
     return over ? t("fault.over", { fault }) : fault;
   }
-  return e.code ? told(`state.${e.code}`, e.words) : e.words;
+  if (e.code) return told(`state.${e.code}`, e.words);
+  return e.words === e.kind.replaceAll("_", " ") ? eventKind(e) : sentence(e.words);
 }
 
 export function eventRow(e) {

@@ -2,7 +2,12 @@
 
 const LANGUAGES = { en: "English", pt: "Português" };
 const LOCALES = { en: "en-GB", pt: "pt-PT" }; // how numbers and dates are written
+// As in manager/translated.py: gaps filled with a sentence of their own, with one word, and with a number.
+const PARTS = ["what", "why", "todo", "whose"];
+const NAMES = ["device", "charger", "mark", "field", "command", "url"];
+const NUMBER = /_(a|s|pct|kwh|n)$/;
 let table = {};
+let sentences = []; // what the manager writes: its pattern, the same in this language
 let zone;
 export let language = "en";
 
@@ -13,6 +18,8 @@ export async function load() {
   const wished = [localStorage.getItem("language"), ...navigator.languages.map((l) => l.slice(0, 2))];
   language = wished.find((l) => l in LANGUAGES) ?? "en";
   table = await (await fetch(`/assets/words.${language}.json`)).json();
+  const said = Object.entries(table).filter(([key]) => key.startsWith("said."));
+  sentences = said.map(([key, theirs]) => pattern(key.slice(5), theirs)).sort((a, b) => b.own - a.own);
   document.documentElement.lang = language;
 }
 
@@ -37,6 +44,30 @@ export function told(kind, words, values = {}) {
   const written = Object.entries(values).map(([name, v]) => [name, typeof v === "number" ? plain(v) : v]);
   const kept = table[`told.${kind}`];
   return kept ? filled(kept, Object.fromEntries(written)) : words;
+}
+
+function pattern(ours, theirs) {
+  const filling = (name) => (NUMBER.test(name) ? "[+-]?\\d+(?:\\.\\d+)?" : NAMES.includes(name) ? "\\S+" : ".*?");
+  const parts = ours.split(/{(\w+)}/).map((part, n) => (n % 2
+    ? `(?<${part}>${filling(part)})`
+    : part.replaceAll(/[\\^$.*+?()[\]{}|/]/g, "\\$&")));
+  return { theirs, at: new RegExp(`^${parts.join("")}$`, "s"), own: ours.replaceAll(/{\w+}/g, "").length };
+}
+
+/** A sentence the manager wrote, in this language if it has one for it, else as it was written. */
+export function sentence(words) {
+  for (const { theirs, at } of sentences) {
+    const found = at.exec(words);
+    if (!found) continue;
+    const fills = Object.entries(found.groups ?? {}).map(([name, value]) => [name, fill(name, value)]);
+    return filled(theirs, Object.fromEntries(fills));
+  }
+  return words;
+}
+
+function fill(name, value) {
+  if (PARTS.includes(name)) return sentence(value);
+  return NUMBER.test(name) ? value.replace(".", t("decimal")) : value;
 }
 
 const number = (least, most = least) => {

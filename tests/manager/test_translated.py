@@ -1,0 +1,90 @@
+"""What the manager writes reads in every language: each sentence of its source has a translation."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib import resources
+
+import pytest
+
+from firmware.charger.interlocks import NAMES
+from manager.core.reasons import _WORDS as REASONS
+from manager.core.reasons import Reason, numbers
+from manager.translated import LANGUAGES, PARTS, found, translated
+from tests.manager.sentences import GAP, every_notice, every_sentence
+
+OTHERS = [language for language in LANGUAGES if language != "en"]
+SENTENCES = sorted({*every_sentence(), *every_notice()})
+FILL = "7"  # fits every gap
+
+
+def example(sentence: str) -> str:
+    return sentence.replace(GAP, FILL)
+
+
+def left_over(words: str, language: str, used: set[str]) -> str:
+    """What of a sentence is not translated, its fills aside; notes the translations used."""
+    one = found(words, language)
+    if one is None:
+        return words.replace(FILL, "").strip(" ,")
+    theirs, fills = one
+    used.add(theirs)
+    return "".join(
+        left_over(fill, language, used) if name in PARTS else fill.replace(FILL, "")
+        for name, fill in fills.items()
+    )
+
+
+def test_the_source_is_read() -> None:
+    assert len(SENTENCES) > 150
+    assert {
+        "the broker is gone",
+        "{}'s card was not accepted: not at this hour",
+        "Invalid Message: message {}: not in {}..{}",
+        "{} s above {} A on L{}, {} A at most: {} % of the breaker's trip budget",
+        "{} is offline",
+    } <= set(SENTENCES)
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_every_sentence_has_a_translation_and_every_translation_a_sentence(language: str) -> None:
+    used: set[str] = set()
+    untold = {s: left_over(example(s), language, used) for s in SENTENCES if s != GAP}
+    assert {s: rest for s, rest in untold.items() if rest} == {}
+    page = resources.files("manager").joinpath("web").joinpath("page")
+    table = json.loads(page.joinpath(f"words.{language}.json").read_text("utf-8"))
+    said = {key: words for key, words in table.items() if key.startswith("said.")}
+    assert {words for words in said.values() if words not in used} == set()
+    for key, words in said.items():
+        gaps = re.findall(r"{(\w+)}", key)
+        assert sorted(gaps) == sorted(re.findall(r"{(\w+)}", words)), key
+
+
+def test_what_is_filled_in_stays_as_it_is_and_numbers_are_written_as_there() -> None:
+    assert translated("Ana's card was not accepted: not at this hour", "pt") == (
+        "o cartão de Ana não foi aceite: não a esta hora"
+    )
+    assert translated("Zé is not at this charger has to stop: this user is blocked", "pt") == (
+        "Zé is not at this charger tem de parar: este utilizador está bloqueado"
+    )
+    overload = "3.5 s above 30 A on L2, 31.2 A at most: 12.5 % of the breaker's trip budget"
+    assert translated(overload, "pt") == (
+        "3,5 s acima de 30 A em L2, no máximo 31,2 A: 12,5 % do que o disjuntor aguenta sem disparar"
+    )
+    assert translated("Charger-1.5 is authorised", "pt") == "Charger-1.5 foi admitido"
+    faults = ", ".join(list(NAMES)[:1])
+    assert translated(f"Charger-1 has a fault: {faults}, x", "pt").endswith("; x")
+
+
+def test_what_has_no_translation_stays_as_it_is() -> None:
+    assert translated("an older manager's sentence", "pt") == "an older manager's sentence"
+    assert translated("the broker is gone", "en") == "the broker is gone"
+
+
+@pytest.mark.parametrize("kind", REASONS)
+def test_the_numbers_of_a_decision_are_found_in_its_words(kind: str) -> None:
+    names = re.findall(r"{(\w+)}", REASONS[kind])
+    given = {name: n + 6.5 if n % 2 else n + 6 for n, name in enumerate(names)}
+    assert numbers(kind, Reason(kind, given).words()) == given
+    assert numbers(kind, "what an older manager said") == {}
