@@ -20,7 +20,7 @@ def test_what_the_page_shows_loads() -> None:
     assert links.influxdb
     assert links.emoncms
     assert links.home_assistant
-    assert [t.name for t in links.told] == ["caretaker", "Ana"]
+    assert [(t.name, t.language) for t in links.told] == [("caretaker", "en"), ("Ana", "pt")]
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,7 @@ def test_what_the_page_shows_loads() -> None:
         ('[emoncms]\nurl = "http://e"', "emoncms.key: is missing"),
         (f'[emoncms]\nurl = "http://e"\nkey = "{KEY}"\nnode = "a/b"', "line 6: emoncms.node"),
         ('[home_assistant]\nprefix = "#"', "line 4: home_assistant.prefix"),
+        ('[[notify]]\nname = "a"\nurl = "json://h"\nlanguage = "xx"', "language"),
         ('[[notify]]\nname = "a"\nurl = "nobody"', "line 5: notify"),
         (
             '[[notify]]\nname = "a"\nurl = "json://a"\nabout = ["love"]',

@@ -8,7 +8,6 @@ from importlib import resources
 
 import pytest
 
-from firmware.charger.interlocks import NAMES
 from manager.core.reasons import _WORDS as REASONS
 from manager.core.reasons import Reason, numbers
 from manager.translated import LANGUAGES, PARTS, found, translated
@@ -73,8 +72,16 @@ def test_what_is_filled_in_stays_as_it_is_and_numbers_are_written_as_there() -> 
         "3,5 s acima de 30 A em L2, no máximo 31,2 A: 12,5 % do que o disjuntor aguenta sem disparar"
     )
     assert translated("Charger-1.5 is authorised", "pt") == "Charger-1.5 foi admitido"
-    faults = ", ".join(list(NAMES)[:1])
-    assert translated(f"Charger-1 has a fault: {faults}, x", "pt").endswith("; x")
+
+
+def test_a_notice_of_a_fault_says_what_to_do() -> None:
+    told = translated("Charger-1 has a fault: diode_fault, over_current, some_other", "pt")
+    assert told == (
+        "Charger-1 tem uma avaria: falta o díodo do carro: desligue o carro;"
+        " o carro consumiu mais do que pode: desligue-o; some_other"
+    )
+    told = translated("Charger-1 has a fault: diode_fault", "en")
+    assert told == "Charger-1 has a fault: the car's diode is missing: unplug the car"
 
 
 def test_what_has_no_translation_stays_as_it_is() -> None:
