@@ -66,6 +66,7 @@ class Car:
     _now: int | None = field(default=None, init=False)
     _offer: int = field(default=0, init=False)
     _offer_since: int = field(default=0, init=False)
+    _above_since: int | None = field(default=None, init=False)
     _obeyed: int = field(default=0, init=False)
     _away_since: int | None = field(default=None, init=False)
     _charging_since: int | None = field(default=None, init=False)
@@ -116,6 +117,11 @@ class Car:
         offer = offered_ma(duty_permille)
         if offer != self._offer:
             self._offer, self._offer_since = offer, now_ms
+        # Who draws too much follows in time whatever else is offered meanwhile.
+        if offer >= self._obeyed:
+            self._above_since = None
+        elif self._above_since is None:
+            self._above_since = now_ms
         since = now_ms - self._offer_since
         self._wake(now_ms, pilot_mv)
         if not self.wants:
@@ -133,7 +139,8 @@ class Car:
         charged_ms = now_ms - self._charging_since
         if self.stops_after_s is not None and charged_ms >= self.stops_after_s * 1000:
             self._stopped = True
-        self._draw(passed, offer, since)
+        above = self._above_since
+        self._draw(passed, offer, since if above is None else now_ms - above)
 
     def _wake(self, now_ms: int, pilot_mv: int) -> None:
         if not self.sleepy:

@@ -165,6 +165,8 @@ class TestCommandLine:
         assert json.loads(out)["chargers"][0]["id"] == "Charger-1"
 
     def test_status_goes_on_being_shown_on_a_terminal(self, running: Running) -> None:
+        # Tests begun in a shell's background ignore Ctrl-C, and so would what they start.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         near, far = pty.openpty()
         command = [sys.executable, "-m", "manager", "status", "--watch", "--url", running.url]
         environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
