@@ -59,7 +59,12 @@ class Shared:
         self.cars = len(given)
         self.scarcest: dict[tuple[Key, ...], Key] = {}
         self.shares: dict[tuple[Key, int], Reason] = {}
-        self.above_min_ma = 1000 * sum(max(0, offers[n] - chargers[n].min_a) for n in given)
+        # What those who are given something have above their minimum, by class.
+        self.above_min_ma: dict[int, int] = {}
+        for n in given:
+            above_ma = 1000 * max(0, offers[n] - chargers[n].min_a)
+            of = wishes[n].priority
+            self.above_min_ma[of] = self.above_min_ma.get(of, 0) + above_ma
         # When the turns of those who charge end, and who stands by in which order, by class.
         self.ends: dict[int, list[int]] = {}
         self.queue: dict[int, list[tuple[int, ...]]] = {}
@@ -123,7 +128,8 @@ class Shared:
             return Reason("max_active", {"max_active": settings.max_active})
         short_ma = charger.min_a * 1000 - self.left[key]
         if settings.policy in TURNS:
-            short_ma -= self.above_min_ma
+            # Its own class and those after it would give that up for it, those before it do not.
+            short_ma -= sum(ma for of, ma in self.above_min_ma.items() if of >= wish.priority)
         if short_ma <= 0 and wish.spare_ma:
             return Reason("time_to_spare", {"spare_a": amperes(wish.spare_ma)})
         short = amperes(max(0, short_ma))

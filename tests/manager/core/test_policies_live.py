@@ -122,6 +122,8 @@ def test_a_users_priority_goes_before_the_chargers_own() -> None:
     got.put(Admitted("c3", "anna", None, 0))
     got.run(20)
     assert got.offers() == (0, 0, 15)
+    # What one of a class before theirs has above its minimum is not to be had.
+    assert reason(got, "c1") == "standby: 6.0 A short"
     got.put(Configured(priorities={"c3": 5}))
     got.run(20)
     assert got.offers() == (0, 0, 15)  # still hers
