@@ -63,7 +63,8 @@ class Shared:
         self.above_min_ma: dict[int, int] = {}
         for n in given:
             above_ma = 1000 * max(0, offers[n] - chargers[n].min_a)
-            of = wishes[n].priority
+            # One that has ceased to wish may have something still.
+            of = wishes[n].priority if n in wishes else chargers[n].priority
             self.above_min_ma[of] = self.above_min_ma.get(of, 0) + above_ma
         # When the turns of those who charge end, and who stands by in which order, by class.
         self.ends: dict[int, list[int]] = {}
