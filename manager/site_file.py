@@ -89,6 +89,7 @@ from manager.integrations import (
 from manager.ocpp import settings as ocpp
 from manager.ocpp.settings import Ocpp
 from manager.retention import Retention
+from manager.translated import LANGUAGES
 from shared.protocol import is_device_name
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -483,7 +484,7 @@ def _bills(t: _Table) -> Bills:
         t.word("name", ""),
         tuple(address),
         t.word("tax_number", ""),
-        t.word("language", "en", ("en", "pt")),
+        t.word("language", "en", LANGUAGES),
     )
     t.done()
     return bills

@@ -5,6 +5,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.order import longest_first
 from tests.real_parts import real_part, required
 
 # How fast examples are made says how busy this computer is, and nothing about what is tested.
@@ -14,38 +15,9 @@ settings.register_profile(
 settings.load_profile("any computer")
 
 
-# Files of a minute and more, and then whatever waits for brokers and boards: a file belongs to one worker, and with a
-# long one begun last all others would wait for that.
-LONGEST = (
-    "test_changed_while_running",
-    "test_clock_set",
-    "test_meter_live",
-    "test_any_message",
-    "test_lease_law",
-    "test_charger_live",
-    "test_cards_live",
-    "test_commissioning_live",
-    "test_survival",
-    "test_thesis_live",
-    "test_door",
-    "test_disk",
-    "test_network_update",
-    "test_charger_update",
-    "test_campaign",
-    "test_deploy",
-    "test_link_live",
-    "test_scenario_runs",
-)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first; files stay together."""
-    items.sort(
-        key=lambda item: (
-            item.path.stem not in LONGEST,
-            not any(item.get_closest_marker(mark) for mark in ("broker", "board")),
-        )
-    )
+    """The longest first."""
+    items.sort(key=longest_first)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests by marker: tools/tests.sh "not soak" -n 5. What fails beside others is tried once more, one at a time: hundreds of
+# Tests by marker: tools/tests.sh "not soak" -n 6. What fails beside others is tried once more, one at a time: hundreds of
 # boards, brokers and managers share the computer's cores, and what only fails there is the computer's fault. It is
 # named all the same. What fails by itself too fails.
 set -uo pipefail

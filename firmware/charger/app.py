@@ -151,15 +151,11 @@ def load_network_lane() -> None:
 def connect(
     config: "Any", board: Board, boot: int, exchange: Exchange, orders: Orders, start: int
 ) -> None:
-    """The network lane: never returns."""
-    gc.collect()
+    """The network lane: never returns. Its modules are there, see `load_network_lane`."""
+    from firmware.charger.network_lane import NetworkLane
     from firmware.common.link import Link
     from firmware.common.resolve import resolve
 
-    gc.collect()
-    from firmware.charger.network_lane import NetworkLane
-
-    gc.collect()
     wifi = boards.network_interface(board.table, config["wifi_ssid"], config["wifi_password"])
     follow: "tuple[tuple[str, bytes | None], ...]" = ()
     if config["mode"] == "intelligent":

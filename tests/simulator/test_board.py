@@ -437,6 +437,26 @@ print("free", gc.mem_free())
 """
 
 
+RUNS = {
+    "energy_meter": "firmware.energy_meter.app, firmware.energy_meter.meter, firmware.common.wifi",
+    "charger": "firmware.charger.app, firmware.charger.network_lane, firmware.charger.own_meter",
+}
+
+
+@pytest.mark.skipif(not micropython(), reason="CPython keeps no such tables")
+@pytest.mark.parametrize("kind", RUNS)
+def test_the_names_reckoned_with_are_the_firmwares(tmp_path: Path, kind: str) -> None:
+    count = "import machine, micropython, network, select, socket{}\nmicropython.qstr_info()\n"
+    both: list[int] = []
+    for more in ("", f", {RUNS[kind]}, firmware.common.link, firmware.common.resolve"):
+        folder = tmp_path / f"{len(both)}"
+        folder.mkdir()
+        with RunningBoard(folder, count.format(more), kind) as board:
+            both.append(int(board.said("n_qstr").partition("n_qstr=")[2].partition(",")[0]))
+    # Beside those of its files some that are made as it runs.
+    assert 0 <= NAMES[kind] - (both[1] - both[0]) < 50
+
+
 @pytest.mark.skipif(not micropython(), reason="CPython's heap has no size")
 @pytest.mark.parametrize(("kind", "heap"), [("energy_meter", "38wk"), ("charger", "100wk")])
 def test_the_shims_neither_take_nor_give_room(tmp_path: Path, kind: str, heap: str) -> None:

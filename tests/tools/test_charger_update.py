@@ -228,6 +228,21 @@ def test_never_while_a_car_charges(
     assert firmware(manager) == "9.9"
 
 
+def test_no_room_for_what_takes_it_is_said(
+    charger: Charger, manager: ChargerManager, tmp_path: Path
+) -> None:
+    # Its own heap cannot be filled to the byte from here: the next firmware's module runs out as it is loaded.
+    runs_out = (b"import gc\n", b"import gc\nraise MemoryError\n")
+    files = compiled("firmware/common/update.py", runs_out, folder=tmp_path)
+    manager.offer(bundle(files), "9.9")
+    said(manager, "done")
+    manager.offer(bundle(files), "9.9")
+    assert said(manager, "failed")["words"] == "no room"
+    manager.lease(16, 600_000)
+    charger.put(ev="C")
+    until("it charges all the same", lambda: charger.get()["contactor"])
+
+
 def test_what_another_signed_is_not_heard(
     charger: Charger, manager: ChargerManager, broker: brokers.Broker, tmp_path: Path
 ) -> None:

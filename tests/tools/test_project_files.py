@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.order import LONGEST
 from tests.tools.running_make import make
 from tools.frozen_modules import DEPS, SSD1306, UMQTT, FetchError, FrozenModule
 
@@ -72,6 +73,11 @@ def test_the_locks_cover_what_the_project_asks_for() -> None:
 def test_make_has_the_target(target: str) -> None:
     done = make("--dry-run", target)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_longest_files_of_tests_are_files() -> None:
+    there = {file.stem for file in (ROOT / "tests").rglob("test_*.py")}
+    assert set(LONGEST) <= there
 
 
 def test_make_alone_lists_the_targets() -> None:

@@ -377,6 +377,14 @@ def test_a_car_that_stopped_is_asked_once_an_hour_though_others_use_all() -> Non
     assert got.offers() == (7, 7)
 
 
+def test_a_car_that_has_had_enough_finds_its_pilot_there_where_nobody_else_needs_it() -> None:
+    got = charging(plant(60, 2), 4, 60)
+    got.state("c2", "B")
+    got.run(20)
+    assert got.offers() == (32, 6)
+    assert reason(got, "c2") == "offered 6 A, the car does not take any"
+
+
 # --- what the house does by itself ----------------------------------------------------------------
 
 
