@@ -166,7 +166,8 @@ def _whole(said: Mapping[str, Any], name: str, low: int, high: int, unit: str) -
     if value is None:
         return None
     if type(value) is not int or not low <= value <= high:
-        raise PeopleError(f"{name}: {low} to {high} {unit}".rstrip() + f", not {value!r}")
+        wanted = f"{low} to {high} {unit}" if unit else f"{low} to {high}"
+        raise PeopleError(f"{name}: {wanted}, not {value!r}")
     return value
 
 

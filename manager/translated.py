@@ -38,13 +38,15 @@ def _pattern(sentence: str) -> re.Pattern[str]:
 
 @cache
 def _sentences(language: str) -> tuple[tuple[re.Pattern[str], str], ...]:
-    """Those that say most in words of their own first: others might take them for a gap."""
+    """Those that begin with words of their own first, then those that say most in such: others might
+    take them for a gap.
+    """
     said = [
         (key.removeprefix(_SAID), theirs)
         for key, theirs in _words(language).items()
         if key.startswith(_SAID)
     ]
-    said.sort(key=lambda one: -len(re.sub(r"{\w+}", "", one[0])))
+    said.sort(key=lambda one: (one[0].startswith("{"), -len(re.sub(r"{\w+}", "", one[0]))))
     return tuple((_pattern(ours), theirs) for ours, theirs in said)
 
 
@@ -68,6 +70,8 @@ def translated(words: str, language: str) -> str:
         elif name == "faults":
             names = fill.split(", ")
             fills[name] = "; ".join(_words(language).get(f"told.fault.{n}", n) for n in names)
+        elif name == "weekday":
+            fills[name] = _words(language).get(f"day.{fill.lower()}", fill)
         elif name.endswith(_UNITS):
             fills[name] = fill.replace(".", _words(language)["decimal"])
     return theirs.format_map(fills)

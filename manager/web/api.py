@@ -236,11 +236,10 @@ def _complaint(model: type[BaseModel], e: ValidationError) -> str:
     name = str(error["loc"][0]) if error["loc"] else ""
     if error["type"] == "extra_forbidden":
         return f"{where} is not known here"
-    field = model.model_fields.get(name)
-    wanted = field.description if field else None
+    wanted = model.model_fields[name].description  # every field has one
     if error["type"] == "missing":
-        return f"{where} is missing{': ' if wanted else ''}{wanted or ''}"
-    return f"{where}: {wanted or error['msg']}"
+        return f"{where} is missing: {wanted}"
+    return f"{where}: {wanted}"
 
 
 async def refused(_: Request, e: Exception) -> Response:
@@ -257,11 +256,13 @@ async def refused(_: Request, e: Exception) -> Response:
     return JSONResponse({"words": str(e)}, status_code=status, headers=HEADERS)
 
 
+_NOT_SO = {404: "there is nothing here", 405: "not to be asked that way"}
+
+
 async def not_so(_: Request, e: Exception) -> Response:
     """An address that is none, or not to be asked so."""
     assert isinstance(e, HTTPException)
-    words = {404: "there is nothing here", 405: "not to be asked that way"}
-    said = {"words": words.get(e.status_code, e.detail)}
+    said = {"words": _NOT_SO.get(e.status_code, e.detail)}
     return JSONResponse(said, e.status_code, headers={**HEADERS, **(e.headers or {})})
 
 

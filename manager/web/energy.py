@@ -53,7 +53,7 @@ def operations(energy: Energy) -> list[Operation]:
     """These operations on this manager."""
     manager = energy.manager
 
-    def wish(call: Call) -> str:
+    def wanted(call: Call) -> str:
         body: Wish = call.body
         charger: Charger | None = manager.site.chargers.get(body.charger)
         if charger is None:
@@ -65,7 +65,7 @@ def operations(energy: Energy) -> list[Operation]:
     async def source(call: Call) -> str:
         return await manager.kept(manager.choose_source(call.body.source))
 
-    def hours(call: Call) -> str:
+    def foreseen(call: Call) -> str:
         body: Hours = call.body
         given = [
             None if quarters is None else {q.start_s: q.value for q in quarters}
@@ -78,7 +78,7 @@ def operations(energy: Energy) -> list[Operation]:
     return [
         Operation(
             "POST", "/api/wish", "Say what a driver wants: kWh, until when, at most how much",
-            wish, "tenant", body=Wish, tag="energy",
+            wanted, "tenant", body=Wish, tag="energy",
             about="A tenant may where the running session is his own. Ends as the car leaves.",
         ),
         Operation(
@@ -86,7 +86,7 @@ def operations(energy: Energy) -> list[Operation]:
             body=Choice, tag="energy", about="Goes before provider, windows and site file.",
         ),
         Operation(
-            "PUT", "/api/hours", "Hand over what the hours to come cost and emit", hours,
+            "PUT", "/api/hours", "Hand over what the hours to come cost and emit", foreseen,
             body=Hours, tag="energy", about="For the policies cheapest and green.",
         ),
     ]  # fmt: skip

@@ -1,8 +1,8 @@
-"""Every sentence the manager can write among the events or tell somebody, read out of its own source; `{}` stands for
-what is filled in.
+"""Every sentence the manager can write among the events, tell somebody, or answer on the page, read out of its own
+source; `{}` stands for what is filled in.
 
-Where the words of a note come from elsewhere, `ELSEWHERE` says from where. A note whose words are
-neither to be read nor listed there is an error: it would be shown in English to everybody.
+Where the words of a note or an answer come from elsewhere, `ELSEWHERE` says from where. Words that are
+neither to be read nor listed there are an error: they would be shown in English to everybody.
 """
 
 from __future__ import annotations
@@ -10,15 +10,20 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 
 from ocpp.v16.enums import FirmwareStatus
 from ocpp.v201.enums import FirmwareStatusEnumType
 
+from manager.store import _MEND
+
 ROOT = Path(__file__).parents[2]
+WEB = ROOT / "manager" / "web"
 GAP = "{}"
 SAYS = ("note", "_note", "Note", "_refuse")  # the third they are given are the words
+PLACED = ("SettingsError", "SiteFileError", "BreakerError", "error")  # whose first is a place
+REFUSED = ("SiteFileError", "TariffError", "BillError", "BreakerError")  # become refusals
 ANOTHERS = {  # functions of the same names
     "overloads.py: seen: account.limit_ma",
     "downward.py: _admit: http.HTTPStatus.NOT_FOUND",
@@ -40,6 +45,8 @@ _PRICES = (
     "{beside.py:change}",
 )
 _RIGHTS = ("{rights.py:judge}", "{rights.py:allowed}")
+_TARIFF = ("tariff", "tariff {}", "tariff {}, row {}", "tariff {}, spot")
+_WISH = ("{} kWh", "until {}", "at most {} A")
 _BY_HAND = ("{run.py:limit_by_hand}", "{home_assistant.py:_charging}")
 
 # file: function: words -> what these may be. `{file:function}` is all that one returns or raises,
@@ -116,7 +123,88 @@ ELSEWHERE: dict[str, Iterable[str]] = {
         "{store.py:_DAMAGED}",
     ),
     "admission.py: pairing: words": ("{admission.py:pair}",),
+    # What the page is answered.
+    "api.py: answer: said": (),  # an operation's
+    "api.py: answer: operation.role": ("tenant", "operator", "administrator"),
+    "guard.py: guarded: role": ("tenant", "operator", "administrator"),
+    "guard.py: refusal: words": (),  # of those who refuse
+    "api.py: refused: str(e)": (),
+    "login.py: _refused: str(e)": (),
+    "settings.py: change: str(e)": (),
+    "api.py: not_so: _NOT_SO.get(e.status_code, e.detail)": ("{api.py:_NOT_SO}",),
+    "api.py: _checked: _complaint(model, e)": ("{api.py:_complaint}",),
+    "api.py: _complaint: wanted": ("a whole number",),  # one of `every_wish`
+    "login.py: me: guard.NO_ACCOUNT": ("{guard.py:NO_ACCOUNT}",),
+    "logins.py: spend: int(max(waits)) + 1": ("{logins.py:__init__}",),
+    "admission.py: authorise: manager.kept(words)": ("{run.py:authorise}", "{run.py:kept}"),
+    "admission.py: revoke: manager.kept(manager.revoke(call.path('device'), _name(call)))": (
+        "{admission.py:send_away}",
+    ),
+    "run.py: authorise: words": ("{admission.py:let_in}",),
+    "run.py: kept: words": ("{run.py:set_priority}",),
+    "run.py: reread: e": ("{site_file.py:load}", "{site_file.py:__init__}"),
+    "now.py: limit: manager.kept(words)": ("{run.py:limit_by_hand}",),
+    "now.py: priority: manager.kept(words)": ("{run.py:set_priority}",),
+    "now.py: charging: manager.command(charger.id, 'start' if call.body.on else 'stop')": (
+        "{run.py:command}",
+    ),
+    "devices.py: update: manager.offer_update(body.device, bundle, body.version)": (
+        "{run.py:offer_update}",
+    ),
+    "devices.py: update: manager.updates.said(body.device)": (  # with a board's own words
+        *("offered", "{} %", "ready", "busy", "done", "reverted", "failed", "failed {}"),
+    ),
+    "energy.py: wanted: energy.wish(body.charger, body.kwh, body.until, body.max_a)": (
+        "{energy.py:wish}",
+    ),
+    "energy.py: wish: ', '.join(words)": tuple(
+        ", ".join(some) for n in range(1, 4) for some in combinations(_WISH, n)
+    ),
+    "energy.py: source: manager.kept(manager.choose_source(call.body.source))": (
+        "{run.py:choose_source}",
+    ),
+    "energy.py: foreseen: energy.hours(*given)": ("{energy.py:hours}",),
+    "money.py: make: words": (),  # numbers and amounts
+    "money.py: checked: looked(billing.check)": tuple(
+        f"{{billing.py:{name}}}" for name in ("_numbers", "_sums", "_sessions", "_meters")
+    ),
+    "billing.py: make: e": ("{tariffs.py:tariff_at}", "{bills.py:__post_init__}"),
+    "bills.py: __post_init__: self.label": ("{bills.py:label}",),
+    "bills.py: make_bills: s.label": ("{bills.py:label}",),
+    "people.py: remove: changed(do)": ("{people.py:drop_user}",),
+    "people.py: do: people.drop_user(db, name)": (),
+    "people.py: import_csv: e": ("{people.py:_number}",),
+    "prices.py: __init__: where": _TARIFF,
+    "prices.py: error: self.where": _TARIFF,
+    "prices.py: error: why": ("is missing",),
+    "prices.py: tariff_from_plain: str(e)": (),
+    "settings.py: text: config.read_text(encoding='utf-8')": (),  # no answer
+    "settings.py: shown: e": ("{site_file.py:__init__}",),
+    "settings.py: changed: str(e).partition(': ')[2] if e.line else str(e)": (
+        "{site_file.py:__init__}",
+    ),
+    "site_file.py: __init__: why": ("is missing",),
+    "site_file.py: error: why": (),
+    "site_file.py: _breaker: str(e).removeprefix(f'{e.field}: ')": (),
+    "store.py: connect: _migrate(db, path)": ("{store.py:_migrate}",),
+    "store.py: connect: f'cannot use {path}: {what}: {mend}'": (
+        *(f"cannot use {{}}: {what}: {mend}" for what, mend in _MEND.values()),
+        "cannot use {}: {}: see whose it is",
+    ),
 }
+
+
+# What nobody at the page can bring about, though it stands in a file that is loaded for it.
+COMMANDS = ("asking.py", "cli_money.py", "cloud_copy.py")  # files
+NOT_THE_PAGES = (
+    *("app.py: _uplot", "app.py: listen", "app.py: serve"),  # there would be no page
+    *("logins.py: check_name", "logins.py: add", "logins.py: remove", "logins.py: set_password"),  # `ievcc accounts`
+    *("prices.py: tariffs_from_text", "prices.py: import_omie"),  # `ievcc tariffs`
+    *("site_books.py: at", "site_books.py: of_file"),  # commands, with and without a month
+    *("energy.py: provider_says", "prices.py: fetch"),  # others' servers, to the log and the events
+    *("reception.py: wish", "reception.py: start"),  # asked by OCPP and the cloud
+    *("breaker.py: contract_ma", "breaker.py: _checked"),  # what no site file can say
+)
 
 
 class UnreadError(LookupError):
@@ -158,6 +246,16 @@ def assigned(name: str, within: ast.AST) -> list[ast.expr]:
     ]
 
 
+def called(call: ast.Call) -> str:
+    """The name of what is called, without whose it is."""
+    return str(getattr(call.func, "attr", getattr(call.func, "id", "")))
+
+
+def words_of(raised: ast.Call) -> ast.expr:
+    """The words among what an exception is made of."""
+    return raised.args[1 if called(raised) in PLACED else 0]
+
+
 class Reader:
     """Reads the words in one function of a file."""
 
@@ -175,6 +273,8 @@ class Reader:
         match words:
             case ast.Constant(value=str(text)):
                 return {text}
+            case ast.Await(value=value):
+                return self.texts(value)
             case ast.JoinedStr(values=parts):
                 return {"".join(some) for some in product(*map(self.part, parts))}
             case ast.IfExp(body=a, orelse=b):
@@ -236,7 +336,11 @@ class Reader:
                             continue  # a site, a row, a number
                 case ast.Return(value=ast.Call(func=ast.Name(id="Verdict"), args=[_, why, *_])):
                     texts |= self.texts(why)
-                case ast.Raise(exc=ast.Call(args=[words, *_])):
+                case ast.Raise(exc=ast.Call(args=[_, *_]) as raised):
+                    texts |= self.texts(words_of(raised))
+                case ast.Expr(value=ast.Call(func=ast.Attribute(attr="__init__"), args=[words])):
+                    texts |= self.texts(words)
+                case ast.Expr(value=ast.Yield(value=ast.JoinedStr() as words)):
                     texts |= self.texts(words)
                 case ast.Return(value=ast.Constant(value=None)) | ast.Return(value=None):
                     pass
@@ -292,9 +396,8 @@ def every_sentence() -> set[str]:
                 for node in own(function):
                     if not isinstance(node, ast.Call) or len(node.args) < 3:
                         continue
-                    called = getattr(node.func, "attr", getattr(node.func, "id", ""))
                     where = f"{file}: {function.name}: {ast.unparse(node.args[2])}"
-                    if called in SAYS and where not in ANOTHERS:
+                    if called(node) in SAYS and where not in ANOTHERS:
                         found |= Reader(file, tree, function).texts(node.args[2])
     return found - {""}
 
@@ -323,3 +426,117 @@ def every_notice() -> set[str]:
                     case _:
                         pass
     return found
+
+
+# What the page is answered.
+
+
+def reached() -> Iterator[tuple[Path, ast.Module]]:
+    """Every file of the manager that is loaded for the page, and those loaded for these."""
+    wanted, seen = [WEB / "app.py"], set[Path]()
+    while wanted:
+        path = wanted.pop()
+        if path in seen or not path.is_file() or path.name in COMMANDS:
+            continue
+        seen.add(path)
+        tree = ast.parse(path.read_text("utf-8"))
+        yield path, tree
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("manager"):
+                module = ROOT.joinpath(*str(node.module).split("."))
+                wanted += [
+                    module.with_suffix(".py"),
+                    *(module / f"{a.name}.py" for a in node.names),
+                ]
+
+
+def kinds_of(trees: Iterable[ast.Module], *names: str) -> set[str]:
+    """These classes and all that are made of them there."""
+    classes = [node for tree in trees for node in ast.walk(tree)]
+    found = set(names)
+    while True:
+        more = {
+            c.name
+            for c in classes
+            if isinstance(c, ast.ClassDef)
+            and any(isinstance(base, ast.Name) and base.id in found for base in c.bases)
+        }
+        if more <= found:
+            return found
+        found |= more
+
+
+def every_refusal() -> set[str]:
+    """What cannot be done, as the API turns it into words."""
+    refusals = kinds_of((tree for _, tree in reached()), "Refusal") | {"error", *REFUSED}
+    found: set[str] = set()
+    left = set(NOT_THE_PAGES)
+    for path, tree in reached():
+        for function in functions(tree):
+            where = f"{path.name}: {function.name}"
+            if where in NOT_THE_PAGES:
+                left.discard(where)
+                continue
+            for node in own(function):
+                match node:
+                    case (
+                        ast.Raise(exc=ast.Call() as raised) | ast.Return(value=ast.Call() as raised)
+                    ) if called(raised) in refusals:
+                        found |= Reader(path.name, tree, function).texts(words_of(raised))
+                    case _:
+                        pass
+    assert not left, f"not there, or not loaded for the page: {left}"
+    return found
+
+
+def every_wish() -> set[str]:
+    """What the fields of a request are to be: what is said of one that is not so."""
+    found: set[str] = set()
+    for path in sorted(WEB.glob("*.py")):
+        tree = ast.parse(path.read_text("utf-8"))
+        requests = kinds_of([tree], "Body", "Query")
+        nobodys = ast.parse("def _(): pass").body[0]
+        assert isinstance(nobodys, ast.FunctionDef)
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.ClassDef) or node.name not in requests:
+                continue
+            for field in node.body:
+                match field:
+                    case ast.AnnAssign(target=ast.Name(id="model_config")):
+                        pass
+                    case ast.AnnAssign(value=ast.Call(keywords=given)):
+                        [words] = [k.value for k in given if k.arg == "description"]
+                        found |= Reader(path.name, tree, nobodys).texts(words)
+                    case ast.AnnAssign():
+                        raise UnreadError(f"{path.name}: {node.name}: {ast.unparse(field)}")
+                    case _:
+                        pass
+    return found
+
+
+def every_answer() -> set[str]:
+    """What the page is answered to a change or a refusal. UnreadError as above."""
+    found = every_refusal() | every_wish()
+    for path in sorted(WEB.glob("*.py")):
+        tree = ast.parse(path.read_text("utf-8"))
+        for function in functions(tree):
+            reader = Reader(path.name, tree, function)
+            within = {f for o in functions(tree) if o.name == "operations" for f in ast.walk(o)}
+            answers = function in within and ast.unparse(function.returns or function) == "str"
+            for node in own(function):
+                match node:
+                    case ast.Dict(keys=keys, values=values):
+                        for key, words in zip(keys, values, strict=True):
+                            if isinstance(key, ast.Constant) and key.value in ("words", "faults"):
+                                found |= reader.texts(words)
+                    case ast.Call(args=[_, words, *_]) if called(node) == "refusal":
+                        found |= reader.texts(words)
+                    case ast.Call(keywords=given):
+                        for keyword in given:
+                            if keyword.arg == "words":
+                                found |= reader.texts(keyword.value)
+                    case ast.Return(value=ast.expr() as words) if answers:
+                        found |= reader.texts(words)
+                    case _:
+                        pass
+    return found - {""}

@@ -10,11 +10,11 @@ import pytest
 
 from manager.core.reasons import _WORDS as REASONS
 from manager.core.reasons import Reason, numbers
-from manager.translated import LANGUAGES, PARTS, found, translated
-from tests.manager.sentences import GAP, every_notice, every_sentence
+from manager.translated import _UNITS, LANGUAGES, PARTS, found, translated
+from tests.manager.sentences import GAP, every_answer, every_notice, every_sentence
 
 OTHERS = [language for language in LANGUAGES if language != "en"]
-SENTENCES = sorted({*every_sentence(), *every_notice()})
+SENTENCES = sorted({*every_sentence(), *every_notice(), *every_answer()})
 FILL = "7"  # fits every gap
 
 
@@ -32,6 +32,7 @@ def left_over(words: str, language: str, used: set[str]) -> str:
     return "".join(
         left_over(fill, language, used) if name in PARTS else fill.replace(FILL, "")
         for name, fill in fills.items()
+        if name != "field" and not name.endswith(_UNITS)  # a field of the API, and a number
     )
 
 
@@ -43,6 +44,14 @@ def test_the_source_is_read() -> None:
         "Invalid Message: message {}: not in {}..{}",
         "{} s above {} A on L{}, {} A at most: {} % of the breaker's trip budget",
         "{} is offline",
+        "{} is a user now",
+        "{}: {} kWh, until {}, at most {} A",
+        "line {}: {}: a whole number, not {}",
+        "up to 80 letters",
+        "tariff {}: clock times are whole quarter hours",
+        "{} A is more than {}, which it hangs under, has ({} A)",
+        "session {}: its meter counted {} Wh, its quarter hours hold {}",
+        "log in first",
     } <= set(SENTENCES)
 
 
@@ -72,6 +81,23 @@ def test_what_is_filled_in_stays_as_it_is_and_numbers_are_written_as_there() -> 
         "3,5 s acima de 30 A em L2, no máximo 31,2 A: 12,5 % do que o disjuntor aguenta sem disparar"
     )
     assert translated("Charger-1.5 is authorised", "pt") == "Charger-1.5 foi admitido"
+
+
+def test_what_a_refusal_is_made_of_is_translated_part_by_part() -> None:
+    said = "line 3: max_a: a whole number, not 'x'"
+    assert translated(said, "pt") == "linha 3: max_a: um número inteiro, não 'x'"
+    said = "no bill was made: 'a', 'b' hold at 2026-10-01 00:00 UTC: end all but one"
+    assert translated(said, "pt") == (
+        "nenhuma fatura foi emitida: 'a', 'b' valem em 2026-10-01 00:00 UTC: acabe todas menos uma"
+    )
+    said = "tariff 'house, 2026': no price on Mon at 08:00"
+    assert translated(said, "pt") == "tarifa 'house, 2026': não há preço para seg às 08:00"
+    said = "Charger-1: 7.5 kWh, until 07:30, at most 16 A"
+    assert translated(said, "pt") == "Charger-1: 7,5 kWh, até às 07:30, no máximo 16 A"
+    said = "the site has no limit by hand; it is not on disk yet: a manager started anew would not know"
+    assert translated(said, "pt") == (
+        "o local não tem limite manual; ainda não está no disco: um gestor reiniciado não o saberia"
+    )
 
 
 def test_a_notice_of_a_fault_says_what_to_do() -> None:

@@ -1,5 +1,7 @@
 // The manager's API: what is asked, and who asks.
 
+import { sentence, t } from "/assets/words.js";
+
 export class Refused extends Error {
   constructor(words, status, where) {
     super(words);
@@ -10,7 +12,10 @@ export class Refused extends Error {
 
 export const me = { name: "", role: "", user: null, csrf: "", login: false, words: "" };
 
-/** The answer as JSON. Without a body it is read, with one it is changed. Refused says why not. */
+/**
+ * The answer as JSON, its words in the language of the page. Without a body it is read, with one it is changed.
+ * Refused says why not, in that language too; no words are the manager's that did not answer.
+ */
 export async function ask(path, body, method = body === undefined ? "GET" : "POST", type = "application/json") {
   const options = { method, headers: {} };
   if (method !== "GET" && me.csrf) options.headers["X-CSRF-Token"] = me.csrf;
@@ -25,9 +30,10 @@ export async function ask(path, body, method = body === undefined ? "GET" : "POS
     throw new Refused("", 0);
   }
   const said = await answer.json().catch(() => ({}));
+  if (said.words) said.words = sentence(said.words);
   if (answer.ok) return said;
   if (answer.status === 401 && me.role) window.dispatchEvent(new Event("logged-out"));
-  throw new Refused(said.words ?? answer.statusText, answer.status, said.where);
+  throw new Refused(said.words ?? t("went-wrong", { status: answer.status }), answer.status, said.where);
 }
 
 export async function whoAmI() {

@@ -39,12 +39,11 @@ export function tell(words, bad = false) {
 export async function tried(doing) {
   try {
     const said = await doing();
-    if (said?.words) tell(sentence(said.words));
+    if (said?.words) tell(said.words);
     return said;
   } catch (e) {
     if (!(e instanceof Refused)) throw e;
-    tell(sentence(e.message), true);
-    if (e.status === 0) tell(t("no-answer"), true);
+    tell(e.message || t("no-answer"), true);
     return null;
   }
 }
@@ -102,7 +101,7 @@ async function begin() {
       say($("name"), state.name);
       const { connected } = state.broker;
       linkIs(connected, connected ? t("live") : t("no-broker"));
-      say($("trouble"), state.store === "ok" ? "" : `${t("store-fails")}${may("operator") ? ` (${state.store})` : ""}`);
+      say($("trouble"), state.store === "ok" ? "" : `${t("store-fails")}${may("operator") ? ` (${sentence(state.store)})` : ""}`);
     });
   } else {
     linkIs(false, t("not-logged-in"));

@@ -4,7 +4,7 @@ import { ask, may } from "/assets/ask.js";
 import { field, h, say } from "/assets/dom.js";
 import { tell, tried } from "/assets/page.js";
 import { log } from "/assets/view_events.js";
-import { dateAndTime, hour, t } from "/assets/words.js";
+import { dateAndTime, hour, sentence, t } from "/assets/words.js";
 
 const AGAIN_MS = 3000;
 
@@ -118,7 +118,7 @@ function updateForm(d) {
     const said = await tried(() => ask("/api/update", { device: d.id }));
     if (!said || !state.isConnected) return;
     say(state, said.words);
-    if (/%$|^offered/.test(said.words)) setTimeout(follow, 1000);
+    if (said.words.endsWith("%") || said.words === sentence("offered")) setTimeout(follow, 1000);
   };
   return h("form", {
     onsubmit: async (event) => {

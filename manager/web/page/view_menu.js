@@ -50,7 +50,7 @@ function account() {
           await ask("/api/password", { old: old.value, new: fresh.value });
         } catch (e) {
           if (!(e instanceof Refused)) throw e;
-          freshField.complain(e.message);
+          freshField.complain(e.message || t("no-answer"));
           return;
         }
         await anew();

@@ -4,7 +4,7 @@ import { ask, may, Refused } from "/assets/ask.js";
 import { field, h, select, table } from "/assets/dom.js";
 import { tell, tried } from "/assets/page.js";
 import { downloads, months } from "/assets/view_sessions.js";
-import { dayMonthYear, dayOf, days, duration, kwh, money, monthOf, percent, plain, price, t } from "/assets/words.js";
+import { dayMonthYear, dayOf, days, duration, kwh, money, monthOf, percent, plain, price, sentence, t } from "/assets/words.js";
 
 const REPORTS = ["user", "charger", "building", "fleet", "benefit"];
 
@@ -69,7 +69,7 @@ function billing(draw) {
       type: "button",
       onclick: () => tried(async () => {
         const { faults } = await ask("/api/bills/check");
-        return { words: faults.length ? faults.join("; ") : t("money.adds-up") };
+        return { words: faults.length ? faults.map(sentence).join("; ") : t("money.adds-up") };
       }),
     }, t("money.check"))));
 }

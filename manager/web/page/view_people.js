@@ -89,7 +89,7 @@ function cardForm(u, draw) {
         tell((await ask("/api/cards", { user: u.id, number: number.value, label: label.value, purpose: purpose.value })).words);
       } catch (e) {
         if (!(e instanceof Refused)) throw e;
-        numberField.complain(e.message);
+        numberField.complain(e.message || t("no-answer"));
         return;
       }
       await draw();

@@ -4,7 +4,7 @@ import { ask, may, me } from "/assets/ask.js";
 import { field, h, select, table } from "/assets/dom.js";
 import { state } from "/assets/live.js";
 import { tried } from "/assets/page.js";
-import { dateAndTime, dayOf, dayStart, duration, kwh, money, month, t } from "/assets/words.js";
+import { dateAndTime, dayOf, dayStart, duration, kwh, money, month, sentence, t } from "/assets/words.js";
 
 const MONTHS = 24;
 
@@ -40,7 +40,7 @@ export async function show(main) {
       [t("energy"), (s) => kwh(s.energy_wh), "number"],
       [t("solar"), (s) => (s.solar_wh ? kwh(s.solar_wh) : ""), "number"],
       [t("sessions.time"), (s) => duration((s.end_s ?? Date.now() / 1000) - s.begin_s), "number"],
-      [t("sessions.net"), (s) => (s.net === null ? s.unpriced : money(s.net, s.currency)), "number"],
+      [t("sessions.net"), (s) => (s.net === null ? sentence(s.unpriced) : money(s.net, s.currency)), "number"],
       [t("sessions.bill"), (s) => (s.end_s === null ? t("sessions.running") : s.bill)],
     ].filter(Boolean);
     box.replaceChildren(
