@@ -30,7 +30,7 @@ from tests.live.browser import (
     watched,
 )
 from tests.live.running import Device, Running, until
-from tests.manager.sentences import GAP, every_notice, every_sentence
+from tests.manager.sentences import GAP, every_answer, every_notice, every_sentence
 
 pytestmark = [pytest.mark.broker, pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -183,7 +183,8 @@ def test_what_happened_is_told_in_the_language_of_who_looks(site: Site, browser:
 
 
 def test_the_page_translates_as_the_manager_does(site: Site, browser: Browser) -> None:
-    every = [s.replace(GAP, "7.5") for s in sorted({*every_sentence(), *every_notice()})]
+    sentences = {*every_sentence(), *every_notice(), *every_answer()}
+    every = [s.replace(GAP, "7.5") for s in sorted(sentences)]
     every.append("Zé's card was not accepted: not at this hour")
     with watched(browser, locale="pt-PT") as seen:
         show(seen.page, site, "now")
@@ -196,6 +197,44 @@ def test_the_page_translates_as_the_manager_does(site: Site, browser: Browser) -
         )
     assert told == [translated(words, "pt") for words in every]
     assert told[-1] == "o cartão de Zé não foi aceite: não a esta hora"
+
+
+def test_what_is_answered_is_in_the_language_of_who_looks(site: Site, browser: Browser) -> None:
+    with watched(browser, expected=(400,), locale="pt-PT") as seen:
+        page = seen.page
+        show(page, site, "settings")
+        page.get_by_label("Limite por fase, A").first.fill("0")
+        page.get_by_role("button", name="Verificar e guardar").click()
+        expect(page.get_by_text("0 não é um número de 1 a 6300")).to_be_visible()
+
+        show(page, site, "people")
+        new = page.locator("section", has=page.get_by_role("heading", name="Acrescentar util"))
+        new.get_by_label("Nome curto").fill("zeca")
+        new.get_by_label("Pago por").fill("ninguem")
+        new.get_by_role("button", name="Acrescentar utilizador").click()
+        expect(new.get_by_role("alert")).to_have_text(
+            "não há utilizador ninguem que pudesse pagar: acrescente-o primeiro"
+        )
+
+        show(page, site, "devices")
+        box = page.locator("#device-Charger-1")
+        box.get_by_text("Novo firmware").click()
+        box.get_by_label("Pacote").set_input_files(
+            {"name": "b", "mimeType": "application/octet-stream", "buffer": b"none"}
+        )
+        box.get_by_label("Versão").fill("2.0")
+        box.get_by_role("button", name="Oferecer").click()
+        expect(page.locator("#said")).to_have_text(
+            "Charger-1 não tem chave: não aceita atualizações; dê-lhe uma primeiro"
+        )
+
+        show(page, site, "now")
+        page.get_by_text("Limitar todo o local").click()
+        page.get_by_label("Limite do local, A").fill("20")
+        page.get_by_role("button", name="Aplicar").first.click()
+        expect(page.locator("#said")).to_have_text("o local pode receber 20 A")
+        page.get_by_role("button", name="Sem limite").first.click()
+        expect(page.locator("#said")).to_have_text("o local não tem limite manual")
 
 
 def test_a_setting_changed_is_in_force_at_once_and_a_wrong_one_changes_nothing(
