@@ -198,10 +198,18 @@ ELSEWHERE: dict[str, Iterable[str]] = {
 COMMANDS = ("asking.py", "cli_money.py", "cloud_copy.py")  # files
 NOT_THE_PAGES = (
     *("app.py: _uplot", "app.py: listen", "app.py: serve"),  # there would be no page
-    *("logins.py: check_name", "logins.py: add", "logins.py: remove", "logins.py: set_password"),  # `ievcc accounts`
+    *(
+        "logins.py: check_name",
+        "logins.py: add",
+        "logins.py: remove",
+        "logins.py: set_password",
+    ),  # `ievcc accounts`
     *("prices.py: tariffs_from_text", "prices.py: import_omie"),  # `ievcc tariffs`
     *("site_books.py: at", "site_books.py: of_file"),  # commands, with and without a month
-    *("energy.py: provider_says", "prices.py: fetch"),  # others' servers, to the log and the events
+    *(
+        "energy.py: provider_says",
+        "prices.py: fetch",
+    ),  # others' servers, to the log and the events
     *("reception.py: wish", "reception.py: start"),  # asked by OCPP and the cloud
     *("breaker.py: contract_ma", "breaker.py: _checked"),  # what no site file can say
 )
@@ -480,7 +488,8 @@ def every_refusal() -> set[str]:
             for node in own(function):
                 match node:
                     case (
-                        ast.Raise(exc=ast.Call() as raised) | ast.Return(value=ast.Call() as raised)
+                        ast.Raise(exc=ast.Call() as raised)
+                        | ast.Return(value=ast.Call() as raised)
                     ) if called(raised) in refusals:
                         found |= Reader(path.name, tree, function).texts(words_of(raised))
                     case _:
