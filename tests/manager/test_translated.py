@@ -88,7 +88,7 @@ def test_what_a_refusal_is_made_of_is_translated_part_by_part() -> None:
     assert translated(said, "pt") == "linha 3: max_a: um número inteiro, não 'x'"
     said = "no bill was made: 'a', 'b' hold at 2026-10-01 00:00 UTC: end all but one"
     assert translated(said, "pt") == (
-        "nenhuma fatura foi emitida: 'a', 'b' valem em 2026-10-01 00:00 UTC: acabe todas menos uma"
+        "nenhuma fatura foi emitida: 'a', 'b' valem em 2026-10-01 00:00 UTC: dê um fim a todas menos uma"
     )
     said = "tariff 'house, 2026': no price on Mon at 08:00"
     assert translated(said, "pt") == "tarifa 'house, 2026': não há preço para seg às 08:00"
