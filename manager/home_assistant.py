@@ -24,7 +24,7 @@ from ssl import SSLContext
 from typing import TYPE_CHECKING, Any
 
 from manager.integrations import HomeAssistant
-from manager.mqtt import Arrival, Link
+from manager.mqtt import Arrival, Known, Link
 from manager.refusal import Refusal
 from manager.view import state
 
@@ -186,8 +186,8 @@ class HomeLink:
             broker.tls,
         )
 
-    def known(self) -> int:
-        """Messages that have reached this broker, as far as is known here."""
+    def known(self) -> Known:
+        """What has reached this broker by this link."""
         return self._link.known
 
     async def run(self) -> None:

@@ -78,6 +78,10 @@ class _Site(Collector):
             ("kind",),
         )  # fmt: skip
         yield _counter(
+            "broker_refused_bytes", "Bytes of messages the broker turned away, retained ones too.",
+            _one(s["broker"]["bytes_refused"]),
+        )  # fmt: skip
+        yield _counter(
             "energy_joules", "What a device's own energy counter stands at, all phases together.",
             [((d,), wh * _J_PER_WH) for d, wh in self._energy_wh.items()], ("device",),
         )  # fmt: skip

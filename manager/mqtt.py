@@ -18,7 +18,7 @@ import socket
 import ssl
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -45,6 +45,23 @@ _RETRY_S = (
 )  # a broker on the same Pi is back within a second or two
 
 
+class Known(NamedTuple):
+    """What a broker has received, as far as is known here: what it passed on to us, and what we sent.
+
+    `messages` without those that it is to retain, which mosquitto does not count; `octets` of all.
+    """
+
+    messages: int = 0
+    octets: int = 0
+
+    def and_of(self, other: Known) -> Known:
+        """Both together."""
+        return Known(self.messages + other.messages, self.octets + other.octets)
+
+
+NOTHING = Known()
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """One message as it came. `connection` and `mid` are for `Link.acknowledge`, `known` is the
@@ -58,7 +75,7 @@ class Arrival:
     qos: int
     mid: int
     connection: int
-    known: int = 0
+    known: Known = NOTHING
 
 
 class Link:
@@ -97,10 +114,8 @@ class Link:
         self._lost = asyncio.Event()
         self._leaving = False
         self._came: deque[Arrival] = deque()
-        self._under_way = 0  # sent, and not acknowledged by the broker
-        # Messages that have reached the broker: those it passed on, and our own; without those that
-        # it is to retain.
-        self.known = 0
+        self._under_way: dict[int, Known] = {}  # sent, and not acknowledged by the broker
+        self.known = NOTHING
         c = self._client = Client(
             CallbackAPIVersion.VERSION2,
             client_id,
@@ -164,11 +179,10 @@ class Link:
         """Send at QoS 1. False with no broker: nothing is kept, a lease is worth nothing later. Nor
         is it if the broker is far behind; only what it is to retain is sent then.
         """
-        if not self.connected or (self._under_way >= UNDER_WAY and not retain):
+        if not self.connected or (len(self._under_way) >= UNDER_WAY and not retain):
             return False
-        self._client.publish(topic, data, 1, retain)
-        self._under_way += 1
-        self.known -= retain  # made up for by its acknowledgement
+        mid = self._client.publish(topic, data, 1, retain).mid
+        self._under_way[mid] = Known(not retain, len(data))
         return True
 
     def acknowledge(self, arrival: Arrival) -> None:
@@ -243,9 +257,8 @@ class Link:
                 return
             self._asking = client.subscribe(self._of_broker)[1] or 0
 
-    def _published(self, *_: Any) -> None:
-        self._under_way -= 1
-        self.known += 1
+    def _published(self, _client: Client, _: Any, mid: int, *_more: Any) -> None:
+        self.known = self.known.and_of(self._under_way.pop(mid, NOTHING))
 
     def _arrived(self, _client: Client, _: Any, message: MQTTMessage) -> None:
         try:
@@ -256,8 +269,11 @@ class Link:
             topic = ""
         # What it kept, or delivers once more, it has not received just now; nor what it says itself.
         old = message.retain or message.dup
-        if not (old or topic.startswith(OF_BROKER) or topic.endswith("/state")):
-            self.known += 1
+        if not (old or topic.startswith(OF_BROKER)):
+            kept = topic.endswith(
+                "/state"
+            )  # as all devices' states are; or a last will's, never received
+            self.known = self.known.and_of(Known(not kept, len(message.payload)))
         arrival = Arrival(
             topic,
             bytes(message.payload),

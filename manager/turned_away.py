@@ -1,10 +1,11 @@
 """What the broker itself turns away: messages its access list forbids, and connections.
 
 mosquitto tells nobody of a message on a topic that is not its sender's, and writes it to its log at
-a level at which it writes every message. But it counts all that reach it (`$SYS/broker/publish/...`),
-save those that are to be retained, and hands us, in order, those it lets pass and its acknowledgements
-of our own. What it counts beyond these it has passed on to nobody. Refused connections it names on a
-topic for its log, if its configuration says `log_dest topic`.
+a level at which it writes every message. But it counts all that reach it (`$SYS/broker/publish/...`)
+and hands us, in order, those it lets pass and its acknowledgements of our own. What it counts beyond
+these it has passed on to nobody. Messages that are to be retained, or are of QoS 2, it does not number
+(2.0.11 to 2.0.22 mask the packet's type with 0xF5), but their bytes it adds up like all others'. Refused
+connections it names on a topic for its log, if its configuration says `log_dest topic`.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from manager.mqtt import Arrival
+from manager.mqtt import Arrival, Known
 
 RECEIVED = "$SYS/broker/publish/messages/received"
+OCTETS = "$SYS/broker/publish/bytes/received"
 LOG = "$SYS/broker/log/N"
-TOPICS = (RECEIVED, LOG)
+TOPICS = (RECEIVED, OCTETS, LOG)
 SURE = 3  # times in a row, some 10 s apart: what is still on its way to us does not last
 LONG = 12
 TOLD_EVERY_MS = 60_000
@@ -29,7 +31,8 @@ _REFUSED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Messages refused, from what the broker has counted beyond what is known of, again and again.
+    """Messages refused, or their bytes, from what the broker has counted beyond what is known of, again
+    and again.
 
     That may rise for a moment, by what is on its way to us, and fall, by what has overtaken the count.
     """
@@ -57,24 +60,29 @@ class Tally:
 
 
 class TurnedAway:
-    """Both, for one connection to the broker; `tell` gets a line a minute at most."""
+    """All of it, for one connection to the broker; `tell` gets a line a minute at most."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
-        self.tally = Tally()
+        self.tallies = {RECEIVED: Tally(), OCTETS: Tally()}
         self.connections = 0
-        self.known_elsewhere: list[Callable[[], int]] = []  # of our other connections there
+        self.known_elsewhere: list[Callable[[], Known]] = []  # of our other connections there
         self._tell = tell
-        self._told = (0, 0)
+        self._told = (0, 0, 0)
         self._told_ms = -TOLD_EVERY_MS
 
     @property
     def messages(self) -> int:
-        """So many messages, at least."""
-        return self.tally.refused
+        """So many messages, at least: those that the broker numbers."""
+        return self.tallies[RECEIVED].refused
+
+    @property
+    def octets(self) -> int:
+        """So many bytes, at least, of these and of those it does not number."""
+        return self.tallies[OCTETS].refused
 
     def connected(self) -> None:
         """A new connection."""
-        self.tally = self.tally.anew()
+        self.tallies = {topic: tally.anew() for topic, tally in self.tallies.items()}
 
     def heard(self, arrival: Arrival, now_ms: int) -> None:
         """One message on one of `TOPICS`; what the broker kept of an earlier time tells nothing."""
@@ -83,14 +91,20 @@ class TurnedAway:
         if arrival.topic == LOG:
             self.connections += bool(_REFUSED.search(arrival.data))
         elif arrival.data.isdigit():
-            known = arrival.known + sum(known() for known in self.known_elsewhere)
-            self.tally = self.tally.seen(int(arrival.data) - known)
-        messages, connections = self.messages - self._told[0], self.connections - self._told[1]
-        if (messages or connections) and now_ms - self._told_ms >= TOLD_EVERY_MS:
-            self._told, self._told_ms = (self.messages, self.connections), now_ms
+            known = arrival.known
+            for elsewhere in self.known_elsewhere:
+                known = known.and_of(elsewhere())
+            beyond = int(arrival.data) - known[arrival.topic == OCTETS]
+            self.tallies[arrival.topic] = self.tallies[arrival.topic].seen(beyond)
+        now = (self.messages, self.connections, self.octets)
+        if now != self._told and now_ms - self._told_ms >= TOLD_EVERY_MS:
+            messages, connections, octets = (a - b for a, b in zip(now, self._told, strict=True))
+            self._told, self._told_ms = now, now_ms
             words = [
                 f"{n} {what}{'s' * (n > 1)}"
                 for n, what in ((messages, "message"), (connections, "connection"))
                 if n
             ]
+            if octets and not messages:
+                words.insert(0, f"messages of {octets} bytes that it does not number")
             self._tell(f"the broker turned away {' and '.join(words)}")

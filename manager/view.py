@@ -62,6 +62,7 @@ def state(manager: Manager) -> dict[str, Any]:
             "host": manager.link.host,
             "port": manager.link.port,
             "messages_refused": manager.turned_away.messages,
+            "bytes_refused": manager.turned_away.octets,
             "connections_refused": manager.turned_away.connections,
         },
         "store": manager.store.trouble or "ok",

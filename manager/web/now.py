@@ -119,6 +119,9 @@ class Broker(Answer):
     host: str
     port: int
     messages_refused: int = Field(description="by the broker itself: not their sender's topic")
+    bytes_refused: int = Field(
+        description="of these and of retained ones and of QoS 2, which mosquitto does not number"
+    )
     connections_refused: int = Field(description="by the broker itself: no or another's password")
 
 
@@ -272,7 +275,12 @@ def _for(call: Call, whole: dict[str, Any]) -> dict[str, Any]:
         "events": [],
         "store": whole["store"] if whole["store"] == "ok" else "the disk takes nothing",
         "refused": {},
-        "broker": {**whole["broker"], "messages_refused": 0, "connections_refused": 0},
+        "broker": {
+            **whole["broker"],
+            "messages_refused": 0,
+            "bytes_refused": 0,
+            "connections_refused": 0,
+        },
         "sinks": [],
     }
 

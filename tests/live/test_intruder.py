@@ -33,6 +33,8 @@ pytestmark = [pytest.mark.broker, pytest.mark.board]
 DEVICES = ["--meter", "Counter-1", "--charger", "Charger-1@Counter-1"]
 INSIDER = ["--charger", "Charger-2@Counter-1"]  # a charger whose certificate was stolen
 HOUSE_A, OFFER_A = 8, 22
+# A last will looks like a message that came, so that its bytes less seem to be turned away; so many at most.
+WILLS = 10 * len(b"offline")
 TLS_REFUSED = "OpenSSL Error|SSL routines|peer did not return a certificate"
 
 
@@ -81,7 +83,7 @@ class Town:
         return int(self.site.state()["refused"].get(what, 0))
 
     def turned_away(self, what: str) -> int:
-        """Messages or connections, as the manager says of its broker."""
+        """Messages, bytes or connections, as the manager says of its broker."""
         return int(self.site.state()["broker"][f"{what}_refused"])
 
     def decisions(self) -> list[tuple[Any, ...]]:
@@ -91,6 +93,11 @@ class Town:
     def log(self, words: str) -> int:
         """How often mosquitto wrote this."""
         return len(re.findall(words, (self.site.folder / "broker.log").read_text()))
+
+    def denied_bytes(self) -> int:
+        """Of all messages mosquitto says it denied."""
+        log = (self.site.folder / "broker.log").read_text()
+        return sum(int(n) for n in re.findall(r"Denied PUBLISH from .*\((\d+) bytes\)", log))
 
     def logged(self, words: str, times: int) -> bool:
         return self.log(words) >= times
@@ -238,7 +245,8 @@ def test_another_devices_topic(town: Town) -> None:
     before, denied = sum(town.site.state()["refused"].values()), town.log("Denied PUBLISH")
     # By then the broker has said a few times what it has counted: the manager knows where it stands.
     until("it has run for a while", lambda: town.site.state()["uptime_s"] >= 15, 20)
-    counted = town.turned_away("messages")
+    counted, octets = town.turned_away("messages"), town.turned_away("bytes")
+    denied_bytes = town.denied_bytes()
     lease = {"limit_a": 0, "ttl_ms": 15000, "lease": 2_000_000_000, "reason": "cut", "re_boot": 1,
              "re_seq": 1}  # fmt: skip
     with party(town, "Charger-2") as insider:
@@ -253,12 +261,30 @@ def test_another_devices_topic(town: Town) -> None:
         for topic in ("Charger-1/up", "Charger-1/down", "Charger-1/state", "Counter-1/down"):
             thief.raw(topic, b"x")
         until("all again", lambda: town.log("Denied PUBLISH") >= denied + 12)
-    # All but the three that it was to retain: those mosquitto does not count.
+    # The three that it was to retain mosquitto does not number, but weighs.
     until("the manager knows", lambda: town.turned_away("messages") == counted + 9, 30)
+    denied_bytes = town.denied_bytes() - denied_bytes
+    assert denied_bytes > 500
+    least = octets + denied_bytes - WILLS
+    until("and how much it was", lambda: town.turned_away("bytes") >= least, 30)
+    assert town.turned_away("bytes") <= octets + denied_bytes
     until("and tells", lambda: any(
         "the broker turned away" in e["words"] for e in town.site.state()["events"]), 70)  # fmt: skip
     assert sum(town.site.state()["refused"].values()) == before
     assert "turned away by the broker: " in ievcc("status", "--config", str(town.site.config))
+
+
+def test_another_devices_topic_with_what_the_broker_does_not_number(town: Town) -> None:
+    until("it has run for a while", lambda: town.site.state()["uptime_s"] >= 15, 20)
+    counted, octets = town.turned_away("messages"), town.turned_away("bytes")
+    denied = town.log("Denied PUBLISH")
+    with party(town, "Charger-2") as insider:
+        for _ in range(100):
+            insider.raw("Charger-1/state", b"offline", retain=True)
+        until("mosquitto stopped all", lambda: town.log("Denied PUBLISH") >= denied + 100)
+    until("the manager knows", lambda: town.turned_away("bytes") >= octets + 700 - WILLS, 40)
+    assert town.turned_away("bytes") <= octets + 700
+    assert town.turned_away("messages") == counted
 
 
 def test_malformed_and_oversized(town: Town) -> None:

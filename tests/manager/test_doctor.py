@@ -199,7 +199,7 @@ def test_what_should_not_stay_so_is_named_too(
 
 
 WELL: dict[str, Any] = {
-    "broker": {"connected": True, "messages_refused": 0, "connections_refused": 0},
+    "broker": {"connected": True, "messages_refused": 0, "bytes_refused": 0, "connections_refused": 0},
     "store": "ok", "taken": 7, "refused": {}, "sinks": [{"name": "fog", "sent": 3, "trouble": ""}],
     "meters": [{"id": "Counter-1", "online": True}],
     "chargers": [{"id": "Charger-1", "online": True}],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from manager.mqtt import Arrival
-from manager.turned_away import LOG, RECEIVED, Tally, TurnedAway
+from manager.mqtt import Arrival, Known
+from manager.turned_away import LOG, OCTETS, RECEIVED, Tally, TurnedAway
 
 
 @pytest.mark.parametrize(
@@ -61,14 +61,28 @@ def test_lines_of_the_log(line: bytes, counts: int) -> None:
 def test_it_is_told_once_a_minute_and_what_is_kept_counts_for_nothing() -> None:
     told: list[str] = []
     away = TurnedAway(told.append)
-    away.heard(Arrival(RECEIVED, b"99", True, False, 1, 1, 1, known=9), 0)
+    away.heard(Arrival(RECEIVED, b"99", True, False, 1, 1, 1, Known(9, 0)), 0)
     line = b"Client <unknown> disconnected, not authorised."
     for second in range(100):
         away.heard(Arrival(LOG, line, False, False, 1, 1, 1), second * 1000)
         away.heard(
-            Arrival(RECEIVED, b"%d" % (9 + second), False, False, 1, 1, 1, 9), second * 1000
+            Arrival(RECEIVED, b"%d" % (9 + second), False, False, 1, 1, 1, Known(9, 0)),
+            second * 1000,
         )
     assert told == [
         "the broker turned away 1 connection",
         "the broker turned away 55 messages and 60 connections",
     ]
+
+
+def test_what_the_broker_does_not_number_is_told_in_bytes() -> None:
+    told: list[str] = []
+    away = TurnedAway(told.append)
+    away.known_elsewhere.append(lambda: Known(2, 20))
+    known = Known(5, 50)
+    for second, octets in enumerate([70, 70, 70, 91, 91, 91, 91]):
+        for topic, count in ((RECEIVED, 7), (OCTETS, octets)):
+            arrival = Arrival(topic, b"%d" % count, False, False, 1, 1, 1, known)
+            away.heard(arrival, second * 60_000)
+    assert (away.messages, away.octets) == (0, 21)
+    assert told == ["the broker turned away messages of 21 bytes that it does not number"]

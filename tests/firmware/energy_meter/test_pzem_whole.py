@@ -51,7 +51,9 @@ def test_readings_of_every_length(bus: Bus, line: LineThread) -> None:
         r = read(pzem)
         assert (r.voltage_dv, r.current_ma, r.power_dw) == (2305, 70_000, 159_736)
         assert (r.pf_pct, r.freq_dhz) == (99, 500)
-        assert 500 <= r.energy_wh == int(line.pzems[0].energy_wh)  # 4 Wh a second, as it counted them
+        assert (
+            500 <= r.energy_wh == int(line.pzems[0].energy_wh)
+        )  # 4 Wh a second, as it counted them
 
 
 def test_each_address_is_its_own_device(bus: Bus, line: LineThread) -> None:
