@@ -1,0 +1,48 @@
+"""A process on a slower processor: it runs for a moment, is stopped for so many times as long, and so on.
+
+What it computes takes by so much longer, and what it waits for does not, as on a slow core; the moments are
+short beside anything that is measured. One moment that came out long is made up for by the stop after it.
+
+    python -m bench.slower PID FACTOR      until PID ends
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+MOMENT_S = 100e-6
+
+
+@contextlib.contextmanager
+def slower(pid: int, factor: float) -> Iterator[None]:
+    """This process (all its threads) so many times slower, until the end."""
+    beside = subprocess.Popen([sys.executable, "-m", "bench.slower", str(pid), str(factor)])
+    try:
+        yield
+    finally:
+        beside.kill()
+        beside.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def _turn(pid: int, factor: float) -> None:
+    while True:
+        begin = time.perf_counter()
+        os.kill(pid, signal.SIGCONT)
+        while time.perf_counter() - begin < MOMENT_S:
+            pass
+        os.kill(pid, signal.SIGSTOP)
+        ran_s = time.perf_counter() - begin
+        time.sleep(ran_s * (factor - 1))
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(ProcessLookupError):
+        _turn(int(sys.argv[1]), float(sys.argv[2]))
