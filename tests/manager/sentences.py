@@ -47,6 +47,7 @@ _PRICES = (
 _RIGHTS = ("{rights.py:judge}", "{rights.py:allowed}")
 _TARIFF = ("tariff", "tariff {}", "tariff {}, row {}", "tariff {}, spot")
 _WISH = ("{} kWh", "until {}", "at most {} A")
+_UNNUMBERED = "messages of {} bytes that it does not number"
 _BY_HAND = ("{run.py:limit_by_hand}", "{home_assistant.py:_charging}")
 
 # file: function: words -> what these may be. `{file:function}` is all that one returns or raises,
@@ -95,8 +96,9 @@ ELSEWHERE: dict[str, Iterable[str]] = {
     "reception.py: _say_list: str(e)": ("{rights.py:list_messages}",),
     "run.py: __init__: words": ("{turned_away.py:heard}",),
     "turned_away.py: heard: ' and '.join(words)": (
-        *("{} message", "{} messages", "{} connection", "{} connections"),
+        *("{} message", "{} messages", "{} connection", "{} connections", _UNNUMBERED),
         *(f"{{}} message{m} and {{}} connection{c}" for m, c in product(("", "s"), repeat=2)),
+        *(f"{_UNNUMBERED} and {{}} connection{c}" for c in ("", "s")),
     ),
     "run.py: _do: command.words": (),
     "run.py: _do: command.kind.replace('_', ' ')": (),  # `told.event`, by the page
