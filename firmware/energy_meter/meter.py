@@ -286,9 +286,13 @@ class Meter:
                 self._period_s = self.config["calm_s"]
         elif code in (protocol.UPDATE_OFFER, protocol.UPDATE_CHUNK):
             if self.update is None:
-                # Loaded when first needed: an ESP8266 has no room for what it hardly ever uses.
-                from firmware.common.update import Update
-
+                gc.collect()
+                try:
+                    # Loaded when first needed: an ESP8266 has no room for what it hardly ever uses.
+                    from firmware.common.update import Update
+                except MemoryError:
+                    self._update_status(message["update"], "failed", "no room")
+                    return
                 self.update = Update(self.link)
             self.update.heard(message, now_ms)
             if self.update.restart:
@@ -303,9 +307,13 @@ class Meter:
         self._on_trial = False
         ended = update_start.settle()
         if ended is not None:
-            message = {"code": protocol.UPDATE_STATUS, "update": ended[0], "state": ended[1]}
-            message["offset"] = 0
-            self.link.publish(message)
+            self._update_status(ended[0], ended[1])
+
+    def _update_status(self, number: int, state: str, words: str = "") -> None:
+        message = {"code": protocol.UPDATE_STATUS, "update": number, "state": state, "offset": 0}
+        if words:
+            message["words"] = words
+        self.link.publish(message)
 
     def _setting(self, message: "dict[str, Any]") -> None:
         import json

@@ -143,6 +143,20 @@ def test_what_is_not_for_this_board_is_refused(
     assert manager.of(protocol.NEW_COUNTER) == []
 
 
+def test_no_room_for_what_takes_it_is_said(meter: Pretend, manager: Manager, tree: Path) -> None:
+    # Its heap cannot be filled to the byte from here: the next firmware's module runs out as it is loaded.
+    change(tree / "firmware/common/update.py", "import gc\n", "import gc\nraise MemoryError\n")
+    image = bundled(tree).read_bytes()
+    status = newest(manager, protocol.UPDATE_STATUS)
+    manager.offer(image, "9.9")
+    until("it runs", lambda: status("state") == "done", 60)
+    manager.offer(image, "9.9")
+    until("it is refused", lambda: status("state") == "failed", 20)
+    assert status("words") == "no room"
+    seen = len(manager.of(protocol.COUNTER_LOAD))
+    until("it measures all the same", lambda: len(manager.of(protocol.COUNTER_LOAD)) > seen, 20)
+
+
 def test_firmware_that_never_reaches_the_manager_is_undone(
     meter: Pretend, manager: Manager, tree: Path
 ) -> None:
