@@ -133,7 +133,7 @@ def lives_through(running: House, words: str, page: Page | None = None) -> None:
     told = running.trouble(words)
     assert "nothing new is recorded" in told
     if page is not None:
-        banner = page.get_by_role("alert").filter(has_text=words)
+        banner = page.get_by_role("alert").filter(has_text="o disco está cheio")
         expect(banner).to_be_visible()
         expect(banner).to_contain_text("O disco não aceita nada")
         expect(page.locator("#charger-Charger-1 .amps")).to_contain_text("10 A")
