@@ -47,7 +47,7 @@ test: setup ## all tests (ARGS="tests/tools -k deploy" for some)
 	@if command -v npm >/dev/null; then $(MAKE) peers; fi # without npm those tests are skipped, and say so
 	@if command -v java >/dev/null && command -v mvn >/dev/null; then $(MAKE) kafka; fi # and so without these
 	@tools/tests.sh "not soak and not alone" -n 6 --dist loadfile --no-loadscope-reorder $(ARGS)
-	@tools/tests.sh "alone and not soak" $(ARGS)
+	@tools/tests.sh "alone and not soak" -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 soak: setup ## the long tests
 	@$(PY) -m pytest -m soak $(ARGS)

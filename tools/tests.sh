@@ -3,6 +3,7 @@
 # boards, brokers and managers share the computer's cores, and what only fails there is the computer's fault. It is
 # named all the same. What fails by itself too fails.
 set -uo pipefail
+unset PYTHONDONTWRITEBYTECODE # hundreds of processes start; each would compile all of it anew
 marks=$1
 shift
 .venv/bin/python -m pytest -m "$marks" "$@"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import combinations, product
 from pathlib import Path
 
@@ -222,28 +223,41 @@ class UnreadError(LookupError):
 
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-FILES: dict[str, list[ast.Module]] = {}
-for _file in (
-    *sorted((ROOT / "manager").rglob("*.py")),
-    ROOT / "shared" / "protocol.py",
-    ROOT / "firmware" / "charger" / "network_lane.py",
-):
-    FILES.setdefault(_file.name, []).append(ast.parse(_file.read_text("utf-8")))
 
 
-def functions(tree: ast.AST) -> Iterator[Function]:
+@cache
+def parsed(path: Path) -> ast.Module:
+    """A file's source, read once."""
+    return ast.parse(path.read_text("utf-8"))
+
+
+@cache
+def files() -> dict[str, list[ast.Module]]:
+    """All of it, by the names of the files."""
+    found: dict[str, list[ast.Module]] = {}
+    for path in (
+        *sorted((ROOT / "manager").rglob("*.py")),
+        ROOT / "shared" / "protocol.py",
+        ROOT / "firmware" / "charger" / "network_lane.py",
+    ):
+        found.setdefault(path.name, []).append(parsed(path))
+    return found
+
+
+@cache
+def functions(tree: ast.AST) -> tuple[Function, ...]:
     """Each function, those inside others on their own."""
-    for node in ast.walk(tree):
-        if isinstance(node, Function):
-            yield node
+    return tuple(node for node in ast.walk(tree) if isinstance(node, Function))
 
 
-def own(function: ast.AST) -> Iterator[ast.AST]:
+@cache
+def own(function: ast.AST) -> tuple[ast.AST, ...]:
     """What stands in a function and not in one inside it."""
+    found: list[ast.AST] = []
     for node in ast.iter_child_nodes(function):
         if not isinstance(node, Function):
-            yield node
-            yield from own(node)
+            found += (node, *own(node))
+    return tuple(found)
 
 
 def assigned(name: str, within: ast.AST) -> list[ast.expr]:
@@ -378,7 +392,7 @@ def known(reference: str) -> set[str]:
     """What is at `file:function`, `file:function:name` or `file:name`."""
     file, name, *inside = reference.split(":")
     texts: set[str] = set()
-    for tree in FILES[file]:
+    for tree in files()[file]:
         for function in functions(tree):
             if function.name == name:
                 reader = Reader(file, tree, function)
@@ -400,14 +414,16 @@ def known(reference: str) -> set[str]:
 def every_sentence() -> set[str]:
     """All of them. UnreadError names the first whose words come from who knows where."""
     found: set[str] = set()
-    for file, trees in FILES.items():
+    for file, trees in files().items():
         for tree in trees:
             for function in functions(tree):
                 for node in own(function):
                     if not isinstance(node, ast.Call) or len(node.args) < 3:
                         continue
+                    if called(node) not in SAYS:
+                        continue
                     where = f"{file}: {function.name}: {ast.unparse(node.args[2])}"
-                    if called(node) in SAYS and where not in ANOTHERS:
+                    if where not in ANOTHERS:
                         found |= Reader(file, tree, function).texts(node.args[2])
     return found - {""}
 
@@ -415,7 +431,7 @@ def every_sentence() -> set[str]:
 def every_notice() -> set[str]:
     """What people are told beside the events."""
     found: set[str] = set()
-    for tree in FILES["notify.py"]:
+    for tree in files()["notify.py"]:
         for function in functions(tree):
             reader = Reader("notify.py", tree, function)
             for node in own(function):
@@ -449,7 +465,7 @@ def reached() -> Iterator[tuple[Path, ast.Module]]:
         if path in seen or not path.is_file() or path.name in COMMANDS:
             continue
         seen.add(path)
-        tree = ast.parse(path.read_text("utf-8"))
+        tree = parsed(path)
         yield path, tree
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("manager"):
@@ -504,7 +520,7 @@ def every_wish() -> set[str]:
     """What the fields of a request are to be: what is said of one that is not so."""
     found: set[str] = set()
     for path in sorted(WEB.glob("*.py")):
-        tree = ast.parse(path.read_text("utf-8"))
+        tree = parsed(path)
         requests = kinds_of([tree], "Body", "Query")
         nobodys = ast.parse("def _(): pass").body[0]
         assert isinstance(nobodys, ast.FunctionDef)
@@ -529,7 +545,7 @@ def every_answer() -> set[str]:
     """What the page is answered to a change or a refusal. UnreadError as above."""
     found = every_refusal() | every_wish()
     for path in sorted(WEB.glob("*.py")):
-        tree = ast.parse(path.read_text("utf-8"))
+        tree = parsed(path)
         for function in functions(tree):
             reader = Reader(path.name, tree, function)
             within = {f for o in functions(tree) if o.name == "operations" for f in ast.walk(o)}

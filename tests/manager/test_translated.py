@@ -14,8 +14,12 @@ from manager.translated import _UNITS, LANGUAGES, PARTS, found, translated
 from tests.manager.sentences import GAP, every_answer, every_notice, every_sentence
 
 OTHERS = [language for language in LANGUAGES if language != "en"]
-SENTENCES = sorted({*every_sentence(), *every_notice(), *every_answer()})
 FILL = "7"  # fits every gap
+
+
+@pytest.fixture(scope="module")
+def sentences() -> set[str]:
+    return {*every_sentence(), *every_notice(), *every_answer()}
 
 
 def example(sentence: str) -> str:
@@ -36,8 +40,8 @@ def left_over(words: str, language: str, used: set[str]) -> str:
     )
 
 
-def test_the_source_is_read() -> None:
-    assert len(SENTENCES) > 150
+def test_the_source_is_read(sentences: set[str]) -> None:
+    assert len(sentences) > 150
     assert {
         "the broker is gone",
         "{}'s card was not accepted: not at this hour",
@@ -52,13 +56,15 @@ def test_the_source_is_read() -> None:
         "{} A is more than {}, which it hangs under, has ({} A)",
         "session {}: its meter counted {} Wh, its quarter hours hold {}",
         "log in first",
-    } <= set(SENTENCES)
+    } <= sentences
 
 
 @pytest.mark.parametrize("language", OTHERS)
-def test_every_sentence_has_a_translation_and_every_translation_a_sentence(language: str) -> None:
+def test_every_sentence_has_a_translation_and_every_translation_a_sentence(
+    sentences: set[str], language: str
+) -> None:
     used: set[str] = set()
-    untold = {s: left_over(example(s), language, used) for s in SENTENCES if s != GAP}
+    untold = {s: left_over(example(s), language, used) for s in sorted(sentences) if s != GAP}
     assert {s: rest for s, rest in untold.items() if rest} == {}
     page = resources.files("manager").joinpath("web").joinpath("page")
     table = json.loads(page.joinpath(f"words.{language}.json").read_text("utf-8"))

@@ -36,7 +36,7 @@ WELL = dict.fromkeys(STUCK[1:], 0)
 # A collection takes an ESP32 without external memory 1.8 ms (micropython issue 8428): this is more.
 COLLECTION_MS = 5
 TRIALS = 7  # each: eight times seven is more than fifty
-FAST = int(os.environ.get("IEVCC_SOAK_SPEED", "12"))  # between trials
+FAST = int(os.environ.get("IEVCC_SOAK_SPEED", "20"))  # between trials
 FAST_NETWORK = 5  # between trials in which others take part, who live in the world's time
 LATCHING = {"residual_self_test", "residual_current", "welded_contactor", "contactor_missing"}
 OPEN_MS = 100
@@ -335,12 +335,14 @@ def leases(
         assert bench.line["resets"].get("wdt", 0) == 0
 
 
+@pytest.mark.xdist_group("the contactor opens")
 def test_the_contactor_opens(
     tmp_path: Path, record_property, micropython: str, mosquitto: str
 ) -> None:
     opens(tmp_path, mosquitto, record_property, STUCK, TRIALS)
 
 
+@pytest.mark.xdist_group("leases")
 def test_a_lease_is_cut_and_lost(
     tmp_path: Path, record_property, micropython: str, mosquitto: str
 ) -> None:
