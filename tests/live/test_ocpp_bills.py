@@ -133,11 +133,13 @@ async def charged(site: Running, url: str, name: str, version: str) -> int:
         await peer.ask(end=True)
         assert await peer.ask(begin=ANA, wants=32) == "Accepted"
         await until("she gets what her rights give", lambda: peer.of("draws", amps=10), 60)
-        assert offered(site, name) == 10
+        # On a busy computer the meter may be late for a moment, and she gets less.
+        await until("it is said", lambda: offered(site, name) == 10, 30)
         assert "user's rights" in site.charger(name)["reason"]["words"]
         await until("some energy is taken", lambda: energy(peer) >= 2, 60)
         await peer.ask(end=True)
         assert peer.violations == []
+        assert max(e["amps"] for e in peer.of("draws")) <= 10
         if version == "2.0.1":
             nobodys, hers = (e["cost"] for e in peer.of("cost"))
             wh = peer.of("ends")[-1]["wh"] - peer.of("begins")[-1]["wh"]
