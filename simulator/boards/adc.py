@@ -16,6 +16,7 @@ import wiring
 _ESP32 = wiring.CHIP == "esp32"
 _ADC1 = (32, 33, 34, 35, 36, 37, 38, 39)
 _ADC2 = (0, 2, 4, 12, 13, 14, 15, 25, 26, 27)
+_LUMP_US = 500  # told to the board's clock at a time
 # By attenuation: dead below (mV), full scale of the linear part (mV)
 _RANGES = ((60, 950), (60, 1250), (80, 1750), (142, 2450))
 
@@ -58,6 +59,7 @@ class ADC:
         self._period_us = 0
         self._follows = -1
         self._us = 0
+        self._owed = 0
         self._atten = 0
         self.atten(0 if atten is None else atten)
         wiring.analog_changed.append(self._rewired)
@@ -121,7 +123,11 @@ class ADC:
         self._random = r
         us += (r >> 12) & 7
         self._us = t = (self._us + us) & 0x3FFFFFFF
-        wiring.busy(us)
+        owed = self._owed + us
+        if owed >= _LUMP_US:
+            wiring.busy(owed)
+            owed = 0
+        self._owed = owed
         period = self._period_us
         counts = self._counts
         if period:
@@ -167,6 +173,7 @@ class ADC:
             return self._sample() >> 6
         return self.read_u16() >> (16 - self._bits)
 
+    @micropython.native
     def read_uv(self):
         """Microvolts by the chip's calibration, in steps of 1 mV. ESP32 only."""
         if not _ESP32:

@@ -26,6 +26,7 @@ import gc
 import struct
 
 import host
+import micropython
 
 _US = 1_000_000
 RECORD = 12
@@ -108,6 +109,7 @@ def now_us():
     return real
 
 
+@micropython.native
 def busy(us):
     """The board's processor is busy for so long; slept in lumps of 2 ms, so that it costs the
     computer little."""
