@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import ssl
 import urllib.error
@@ -77,7 +78,11 @@ def ask(url: str, body: dict[str, Any] | None = None) -> Any:
         except (ValueError, KeyError, TypeError):
             words = str(e)
         raise Refusal(words) from e
-    except (OSError, ValueError) as e:
+    except (
+        OSError,
+        ValueError,
+        http.client.HTTPException,
+    ) as e:  # the last: it ended while it spoke
         raise NoAnswer(
             f"no manager answers at {url}: start one with `ievcc run`, or give --config or --url"
         ) from e

@@ -8,6 +8,7 @@ the PZEM that measures both. The terminal shows a table, the page shows plots.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import secrets
 import shutil
@@ -182,9 +183,12 @@ class Demo:
                 raise Refusal(f"the demo cannot go on: {child.words()}")
 
     def state(self) -> Any:
-        """What the manager says."""
-        with urllib.request.urlopen(f"{self.url}/api/state", timeout=1) as answer:  # noqa: S310
-            return json.load(answer)
+        """What the manager says. OSError if it does not, or ends while it speaks."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/api/state", timeout=1) as answer:  # noqa: S310
+                return json.load(answer)
+        except http.client.HTTPException as e:
+            raise ConnectionError(f"half an answer: {e!r}") from e
 
     def read_truth(self) -> None:
         """What the building says, since the last time."""

@@ -27,6 +27,7 @@ LONGEST = (
 
 
 def longest_first(item: pytest.Item) -> tuple[bool, bool]:
-    """A key to sort by: the longest files, then whatever waits for brokers and boards, then the rest."""
-    waits = any(item.get_closest_marker(mark) for mark in ("broker", "board"))
+    """A key to sort by: the longest files, then whatever waits for others, then what computes."""
+    waits = any(item.get_closest_marker(mark) for mark in ("broker", "board", "datahub"))
+    waits = waits or "ocpp" in item.path.parts  # for stations and their timeouts
     return item.path.stem not in LONGEST, not waits
