@@ -16,15 +16,19 @@ import sys
 import time
 from collections.abc import Iterator
 
+from bench.table import UnavailableError
+
 MOMENT_S = 100e-6
 
 
 @contextlib.contextmanager
 def slower(pid: int, factor: float) -> Iterator[None]:
-    """This process (all its threads) so many times slower, until the end."""
+    """This process (all its threads) so many times slower, until the end. UnavailableError if it was not."""
     beside = subprocess.Popen([sys.executable, "-m", "bench.slower", str(pid), str(factor)])
     try:
         yield
+        if beside.poll() is not None:
+            raise UnavailableError("what makes the process slower has ended")
     finally:
         beside.kill()
         beside.wait()

@@ -580,9 +580,8 @@ def _manager(site: Site) -> Iterator[Finding]:
     away = [d["id"] for d in (*state["meters"], *state["chargers"]) if not d["online"]]
     if away:
         yield warn("boards", f"offline: {', '.join(away)}", "look at their power and Wi-Fi")
-    away = [f"{state['broker'][f'{what}_refused']} {what}"
-            for what in ("messages", "bytes", "connections")
-            if state["broker"][f"{what}_refused"]]  # fmt: skip
+    away = [f"{n} {what}" for what in ("messages", "bytes", "connections")
+            if (n := state["broker"].get(f"{what}_refused"))]  # fmt: skip
     if away:
         yield warn(
             "broker", f"turned away {', '.join(away)}",

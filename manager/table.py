@@ -20,9 +20,8 @@ def picture(state: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [
         Text.assemble((state["name"], "bold"), f"  policy {state['policy']}", (link, "red"))
     ]
-    away = [f"{state['broker'][f'{what}_refused']} {what}"
-            for what in ("messages", "bytes", "connections")
-            if state["broker"][f"{what}_refused"]]  # fmt: skip
+    away = [f"{n} {what}" for what in ("messages", "bytes", "connections")
+            if (n := state["broker"].get(f"{what}_refused"))]  # fmt: skip
     if away:
         parts.append(Text(f"turned away by the broker: {', '.join(away)}", "yellow"))
     if state["store"] != "ok":

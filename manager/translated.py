@@ -38,15 +38,13 @@ def _pattern(sentence: str) -> re.Pattern[str]:
 
 @cache
 def _sentences(language: str) -> tuple[tuple[re.Pattern[str], str], ...]:
-    """Those that begin with words of their own first, then those that say most in such: others might
-    take them for a gap.
-    """
+    """Those that say most in words of their own first: others might take them for a gap."""
     said = [
         (key.removeprefix(_SAID), theirs)
         for key, theirs in _words(language).items()
         if key.startswith(_SAID)
     ]
-    said.sort(key=lambda one: (one[0].startswith("{"), -len(re.sub(r"{\w+}", "", one[0]))))
+    said.sort(key=lambda one: -len(re.sub(r"{\w+}", "", one[0])))
     return tuple((_pattern(ours), theirs) for ours, theirs in said)
 
 

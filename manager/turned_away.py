@@ -67,8 +67,11 @@ class TurnedAway:
         self.connections = 0
         self.known_elsewhere: list[Callable[[], Known]] = []  # of our other connections there
         self._tell = tell
-        self._told = (0, 0, 0)
+        self._told = (0, 0)
         self._told_ms = -TOLD_EVERY_MS
+        self._numbered = SURE  # looks since more messages were turned away
+        self._weighed = 0  # bytes that are told, or belong to messages that are
+        self._unweighed = 0  # looks since there are others
 
     @property
     def messages(self) -> int:
@@ -95,16 +98,26 @@ class TurnedAway:
             for elsewhere in self.known_elsewhere:
                 known = known.and_of(elsewhere())
             beyond = int(arrival.data) - known[arrival.topic == OCTETS]
+            before = self.messages
             self.tallies[arrival.topic] = self.tallies[arrival.topic].seen(beyond)
-        now = (self.messages, self.connections, self.octets)
-        if now != self._told and now_ms - self._told_ms >= TOLD_EVERY_MS:
-            messages, connections, octets = (a - b for a, b in zip(now, self._told, strict=True))
-            self._told, self._told_ms = now, now_ms
+            self._weigh(arrival.topic == RECEIVED, self.messages > before)
+        messages, connections = self.messages - self._told[0], self.connections - self._told[1]
+        octets = self.octets - self._weighed if self._unweighed >= SURE else 0
+        if (messages or connections or octets) and now_ms - self._told_ms >= TOLD_EVERY_MS:
+            self._told, self._told_ms = (self.messages, self.connections), now_ms
             words = [
                 f"{n} {what}{'s' * (n > 1)}"
                 for n, what in ((messages, "message"), (connections, "connection"))
                 if n
             ]
             if octets and not messages:
+                self._weighed = self.octets
                 words.insert(0, f"messages of {octets} bytes that it does not number")
             self._tell(f"the broker turned away {' and '.join(words)}")
+
+    def _weigh(self, round_begins: bool, more: bool) -> None:
+        """Bytes that come to be known about when messages do are theirs: neither comes first always."""
+        self._numbered = 0 if more else self._numbered + round_begins
+        if self._numbered < SURE:
+            self._weighed = self.octets
+        self._unweighed = self._unweighed + round_begins if self.octets > self._weighed else 0

@@ -127,7 +127,9 @@ def tariff_at(tariffs: Iterable[Tariff], moment_s: int) -> Tariff:
         when = f"{datetime.fromtimestamp(moment_s, UTC):%Y-%m-%d %H:%M} UTC"
         names = ", ".join(repr(t.name) for t in held)
         raise TariffError(
-            f"{names} hold at {when}: end all but one" if held else f"no tariff at {when}"
+            f"more than one tariff holds at {when}: end all but one of {names}"
+            if held
+            else f"no tariff at {when}"
         )
     return held[0]
 

@@ -144,7 +144,10 @@ ELSEWHERE: dict[str, Iterable[str]] = {
         "{admission.py:send_away}",
     ),
     "run.py: authorise: words": ("{admission.py:let_in}",),
-    "run.py: kept: words": ("{run.py:set_priority}",),
+    "run.py: kept: words": (
+        *("{run.py:set_priority}", "{run.py:limit_by_hand}", "{run.py:choose_source}"),
+        *("{run.py:authorise}", "{admission.py:send_away}"),
+    ),
     "run.py: reread: e": ("{site_file.py:load}", "{site_file.py:__init__}"),
     "now.py: limit: manager.kept(words)": ("{run.py:limit_by_hand}",),
     "now.py: priority: manager.kept(words)": ("{run.py:set_priority}",),

@@ -92,14 +92,19 @@ def test_what_is_filled_in_stays_as_it_is_and_numbers_are_written_as_there() -> 
 def test_what_a_refusal_is_made_of_is_translated_part_by_part() -> None:
     said = "line 3: max_a: a whole number, not 'x'"
     assert translated(said, "pt") == "linha 3: max_a: um número inteiro, não 'x'"
-    said = "no bill was made: 'a', 'b' hold at 2026-10-01 00:00 UTC: end all but one"
+    said = "no bill was made: more than one tariff holds at 2026-10-01 00:00 UTC: end all but one of 'a', 'b'"
     assert translated(said, "pt") == (
-        "nenhuma fatura foi emitida: 'a', 'b' valem em 2026-10-01 00:00 UTC: dê um fim a todas menos uma"
+        "nenhuma fatura foi emitida: mais de uma tarifa vale em 2026-10-01 00:00 UTC: "
+        "dê um fim a todas menos uma de 'a', 'b'"
     )
     said = "tariff 'house, 2026': no price on Mon at 08:00"
     assert translated(said, "pt") == "tarifa 'house, 2026': não há preço para seg às 08:00"
     said = "Charger-1: 7.5 kWh, until 07:30, at most 16 A"
     assert translated(said, "pt") == "Charger-1: 7,5 kWh, até às 07:30, no máximo 16 A"
+    said = "energy comes from grid; it is not on disk yet: a manager started anew would not know"
+    assert translated(said, "pt") == (
+        "a energia vem de grid; ainda não está no disco: um gestor reiniciado não o saberia"
+    )
     said = "the site has no limit by hand; it is not on disk yet: a manager started anew would not know"
     assert translated(said, "pt") == (
         "o local não tem limite manual; ainda não está no disco: um gestor reiniciado não o saberia"

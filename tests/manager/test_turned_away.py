@@ -80,9 +80,26 @@ def test_what_the_broker_does_not_number_is_told_in_bytes() -> None:
     away = TurnedAway(told.append)
     away.known_elsewhere.append(lambda: Known(2, 20))
     known = Known(5, 50)
-    for second, octets in enumerate([70, 70, 70, 91, 91, 91, 91]):
+    for second, octets in enumerate([70, 70, 70, *[91] * 7]):
         for topic, count in ((RECEIVED, 7), (OCTETS, octets)):
             arrival = Arrival(topic, b"%d" % count, False, False, 1, 1, 1, known)
             away.heard(arrival, second * 60_000)
     assert (away.messages, away.octets) == (0, 21)
     assert told == ["the broker turned away messages of 21 bytes that it does not number"]
+
+
+@pytest.mark.parametrize("order", [(RECEIVED, OCTETS), (OCTETS, RECEIVED)])
+@pytest.mark.parametrize("late", [(0, 0), (1, 0), (0, 1)])
+def test_the_bytes_of_numbered_messages_are_told_with_them(
+    order: tuple[str, str], late: tuple[int, int]
+) -> None:
+    told: list[str] = []
+    away = TurnedAway(told.append)
+    for look in range(12):
+        for topic in order:
+            more = look >= 4 + late[topic == OCTETS]
+            count = (7 + more) if topic == RECEIVED else 70 + 20 * more
+            arrival = Arrival(topic, b"%d" % count, False, False, 1, 1, 1, Known(7, 70))
+            away.heard(arrival, look * 60_000)
+    assert (away.messages, away.octets) == (1, 20)
+    assert told == ["the broker turned away 1 message"]

@@ -19,7 +19,7 @@ export async function load() {
   language = wished.find((l) => l in LANGUAGES) ?? "en";
   table = await (await fetch(`/assets/words.${language}.json`)).json();
   const said = Object.entries(table).filter(([key]) => key.startsWith("said."));
-  sentences = said.map(([key, theirs]) => pattern(key.slice(5), theirs)).sort((a, b) => a.gap - b.gap || b.own - a.own);
+  sentences = said.map(([key, theirs]) => pattern(key.slice(5), theirs)).sort((a, b) => b.own - a.own);
   document.documentElement.lang = language;
 }
 
@@ -51,7 +51,7 @@ function pattern(ours, theirs) {
   const parts = ours.split(/{(\w+)}/).map((part, n) => (n % 2
     ? `(?<${part}>${filling(part)})`
     : part.replaceAll(/[\\^$.*+?()[\]{}|/]/g, "\\$&")));
-  return { theirs, at: new RegExp(`^${parts.join("")}$`, "s"), gap: ours.startsWith("{"), own: ours.replaceAll(/{\w+}/g, "").length };
+  return { theirs, at: new RegExp(`^${parts.join("")}$`, "s"), own: ours.replaceAll(/{\w+}/g, "").length };
 }
 
 /** A sentence the manager wrote, in this language if it has one for it, else as it was written. */

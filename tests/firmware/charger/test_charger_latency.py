@@ -335,14 +335,12 @@ def leases(
         assert bench.line["resets"].get("wdt", 0) == 0
 
 
-@pytest.mark.xdist_group("the contactor opens")
 def test_the_contactor_opens(
     tmp_path: Path, record_property, micropython: str, mosquitto: str
 ) -> None:
     opens(tmp_path, mosquitto, record_property, STUCK, TRIALS)
 
 
-@pytest.mark.xdist_group("leases")
 def test_a_lease_is_cut_and_lost(
     tmp_path: Path, record_property, micropython: str, mosquitto: str
 ) -> None:

@@ -110,7 +110,7 @@ def test_a_rate_over_midnight_belongs_to_the_day_it_began() -> None:
             "no day-ahead price for 1970-01-01 00:00",
         ),
         (lambda: tariff_at([], 0), "no tariff at"),
-        (lambda: tariff_at([flat(), NIGHT], 0), "'flat', 'two rates' hold at"),
+        (lambda: tariff_at([flat(), NIGHT], 0), "all but one of 'flat', 'two rates'"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_words(make: object, words: str) -> None:
