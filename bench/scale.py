@@ -463,6 +463,8 @@ def main() -> None:
     )
     parser.add_argument("--profile", type=Path, help="of the manager, for pstats")
     asked = parser.parse_args()
+    if not (asked.chargers >= asked.meters >= 1 and asked.minutes >= 0.2):
+        parser.error("at least a meter, a charger for each, and a fifth of a minute")
     wrap = None
     if asked.profile:
         wrap = [sys.executable, "-m", "cProfile", "-o", str(asked.profile)]

@@ -8,6 +8,7 @@ short beside anything that is measured. One moment that came out long is made up
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import signal
@@ -48,5 +49,15 @@ def _turn(pid: int, factor: float) -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(ProcessLookupError):
-        _turn(int(sys.argv[1]), float(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pid", type=int, help="of a process that is yours")
+    parser.add_argument("factor", type=float, help="so many times slower, above 1")
+    asked = parser.parse_args()
+    if asked.pid <= 1 or not asked.factor > 1:
+        parser.error("a process of yours, and a factor above 1")
+    try:
+        _turn(asked.pid, asked.factor)
+    except ProcessLookupError:
+        pass  # it has ended
+    except PermissionError:
+        parser.error(f"process {asked.pid} is not yours")

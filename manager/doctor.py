@@ -32,6 +32,7 @@ from manager.enrol import Folder
 from manager.init import hosts_of, ports_of
 from manager.refusal import Refusal
 from manager.site_file import SiteFile, SiteFileError, load
+from manager.table import turned_away
 from manager.vault import key_file
 from manager.web.guard import is_loopback
 
@@ -580,11 +581,9 @@ def _manager(site: Site) -> Iterator[Finding]:
     away = [d["id"] for d in (*state["meters"], *state["chargers"]) if not d["online"]]
     if away:
         yield warn("boards", f"offline: {', '.join(away)}", "look at their power and Wi-Fi")
-    away = [f"{n} {what}" for what in ("messages", "bytes", "connections")
-            if (n := state["broker"].get(f"{what}_refused"))]  # fmt: skip
-    if away:
+    if counted := turned_away(state):
         yield warn(
-            "broker", f"turned away {', '.join(away)}",
+            "broker", f"turned away {counted}",
             "whose, says /var/log/mosquitto/mosquitto.log; for messages with log_type debug",
         )  # fmt: skip
     if state["refused"]:

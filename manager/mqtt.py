@@ -270,9 +270,8 @@ class Link:
         # What it kept, or delivers once more, it has not received just now; nor what it says itself.
         old = message.retain or message.dup
         if not (old or topic.startswith(OF_BROKER)):
-            kept = topic.endswith(
-                "/state"
-            )  # as all devices' states are; or a last will's, never received
+            # All devices' states are to be kept. One may be a last will's, which was never received.
+            kept = topic.endswith("/state")
             self.known = self.known.and_of(Known(not kept, len(message.payload)))
         arrival = Arrival(
             topic,

@@ -14,16 +14,24 @@ def amps(values: list[float]) -> str:
     return " / ".join(f"{a:.1f}" for a in values) or "–"
 
 
+def turned_away(state: dict[str, Any]) -> str:
+    """What the broker did not let in, counted; "" if nothing, or if that manager is too old to say."""
+    counted = (
+        (state["broker"].get(f"{what}_refused"), what)
+        for what in ("messages", "bytes", "connections")
+    )
+    return ", ".join(f"{n} {what}" for n, what in counted if n)
+
+
 def picture(state: dict[str, Any]) -> RenderableType:
     """Feeders, meters and chargers, each charger with why it has what it has."""
     link = "" if state["broker"]["connected"] else "  no MQTT broker"
     parts: list[RenderableType] = [
         Text.assemble((state["name"], "bold"), f"  policy {state['policy']}", (link, "red"))
     ]
-    away = [f"{n} {what}" for what in ("messages", "bytes", "connections")
-            if (n := state["broker"].get(f"{what}_refused"))]  # fmt: skip
+    away = turned_away(state)
     if away:
-        parts.append(Text(f"turned away by the broker: {', '.join(away)}", "yellow"))
+        parts.append(Text(f"turned away by the broker: {away}", "yellow"))
     if state["store"] != "ok":
         parts.append(Text(state["store"], "red bold"))
     feeders = Table("feeder", "limit A", "house A", "cars A", "total A", "", box=None)

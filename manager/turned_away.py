@@ -4,7 +4,7 @@ mosquitto tells nobody of a message on a topic that is not its sender's, and wri
 a level at which it writes every message. But it counts all that reach it (`$SYS/broker/publish/...`)
 and hands us, in order, those it lets pass and its acknowledgements of our own. What it counts beyond
 these it has passed on to nobody. Messages that are to be retained, or are of QoS 2, it does not number
-(2.0.11 to 2.0.22 mask the packet's type with 0xF5), but their bytes it adds up like all others'. Refused
+(Debian's 2.0.11, tried), but their bytes it adds up like all others'. Refused
 connections it names on a topic for its log, if its configuration says `log_dest topic`.
 """
 

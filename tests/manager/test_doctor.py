@@ -218,6 +218,9 @@ WELL: dict[str, Any] = {
         ({"chargers": [{"id": "Charger-1", "online": False}]}, "warn", "boards", "offline: Charger-1"),
         ({"refused": {"replay": 2, "signature": 1}}, "warn", "boards", "2 replay, 1 signature"),
         ({"broker": {**WELL["broker"], "messages_refused": 9}}, "warn", "broker", "away 9 messages"),
+        ({"broker": {**WELL["broker"], "bytes_refused": 21}}, "warn", "broker", "away 21 bytes"),
+        ({"broker": {"connected": True, "messages_refused": 3, "connections_refused": 0}},  # an older one
+         "warn", "broker", "away 3 messages"),
         ({"broker": {**WELL["broker"], "connections_refused": 4}},
          "warn", "broker", "away 4 connections"),
     ],
